@@ -1,0 +1,1 @@
+"""The agent: measures from one vantage point and keeps every result until it is safe."""

@@ -1,0 +1,1 @@
+"""The collector: takes results in, commits them, and keeps inventory and plans."""

@@ -1,0 +1,1 @@
+"""The demo and the virtual internet that Sonde is tested in."""

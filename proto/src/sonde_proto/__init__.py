@@ -1,0 +1,1 @@
+"""The wire of Sonde: messages, the columns format, quality bits."""
