@@ -13,15 +13,23 @@ Little-endian, one element a row; a column of nothing but NULLs is empty bytes. 
 agent must not pay for it; `numpy.asarray` takes the memoryviews that `decode` gives without a copy.
 """
 
+from __future__ import annotations
+
 import sys
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from sonde_proto.v1 import ingest_pb2, results_pb2
+
+View: TypeAlias = "memoryview[Any]"
+"""A column: elements of one `Field.typecode`."""
+
+Typecode: TypeAlias = Literal["f", "b", "i", "q"]
 
 NULL_INT64 = -(2**63)
 NAN = float("nan")
@@ -35,7 +43,7 @@ KINDS: Mapping[str, tuple[type[Message], type[Message]]] = {
 """Result.payload's field name -> its row message and its columns message."""
 
 _F = FieldDescriptor
-_TYPECODES: dict[int, tuple[str, float | int]] = {
+_TYPECODES: dict[int, tuple[Typecode, float]] = {
     _F.TYPE_FLOAT: ("f", NAN),
     _F.TYPE_BOOL: ("b", -1),
     _F.TYPE_ENUM: ("b", -1),
@@ -56,9 +64,9 @@ class Field:
     """How one column is laid out."""
 
     name: str
-    typecode: str
+    typecode: Typecode
     """`array` and `struct` code of an element: f, b, i or q."""
-    null: float | int
+    null: float
     proto_type: int
     """The row field's `FieldDescriptor.TYPE_*`."""
 
@@ -70,8 +78,7 @@ class Field:
 
 def _fields(row: type[Message]) -> tuple[Field, ...]:
     return tuple(
-        Field(field.name, *_TYPECODES[field.type], proto_type=field.type)
-        for field in row.DESCRIPTOR.fields
+        Field(field.name, *_TYPECODES[field.type], proto_type=field.type) for field in row.DESCRIPTOR.fields
     )
 
 
@@ -92,18 +99,16 @@ class Table:
     """
 
     kind: str
-    seq: memoryview
-    measured_at_us: memoryview
-    target: memoryview
-    columns: Mapping[str, memoryview | None]
+    seq: View
+    measured_at_us: View
+    target: View
+    columns: Mapping[str, View | None]
 
     def __len__(self) -> int:
         return len(self.seq)
 
 
-def encode(
-    batch: ingest_pb2.Batch, results: Sequence[tuple[int, results_pb2.Result]]
-) -> ingest_pb2.Batch:
+def encode(batch: ingest_pb2.Batch, results: Sequence[tuple[int, results_pb2.Result]]) -> ingest_pb2.Batch:
     """Write results into the batch's columns and dictionary; return the batch.
 
     Args:
@@ -116,30 +121,27 @@ def encode(
     strings: dict[str, int] = {"": 0}
     by_kind: dict[str, list[tuple[int, results_pb2.Result]]] = {}
     for seq, result in results:
-        kind = result.WhichOneof("payload")
+        kind: str | None = result.WhichOneof("payload")
         if kind is None:
             raise ValueError(f"result {seq} has no payload")
         by_kind.setdefault(kind, []).append((seq, result))
-    for kind, rows in by_kind.items():
-        columns = getattr(batch, kind)
+    for name, rows in by_kind.items():
+        columns = getattr(batch, name)
         columns.seq = _pack("q", [seq for seq, _ in rows])
         columns.measured_at_us = _pack("q", [result.measured_at_us for _, result in rows])
-        columns.target = _pack(
-            "i", [strings.setdefault(result.target, len(strings)) for _, result in rows]
-        )
-        payloads = [getattr(result, kind) for _, result in rows]
-        for field in FIELDS[kind]:
-            values = [
-                getattr(payload, field.name) if payload.HasField(field.name) else None
-                for payload in payloads
+        columns.target = _pack("i", [strings.setdefault(result.target, len(strings)) for _, result in rows])
+        payloads = [getattr(result, name) for _, result in rows]
+        for field in FIELDS[name]:
+            values: list[Any] = [
+                getattr(payload, field.name) if payload.HasField(field.name) else None for payload in payloads
             ]
             if all(value is None for value in values):
                 continue
             if field.is_text:
-                packed = [strings.setdefault(value or "", len(strings)) for value in values]
+                values = [strings.setdefault(value or "", len(strings)) for value in values]
             else:
-                packed = [field.null if value is None else value for value in values]
-            setattr(columns, field.name, _pack(field.typecode, packed))
+                values = [field.null if value is None else value for value in values]
+            setattr(columns, field.name, _pack(field.typecode, values))
     batch.strings.extend(strings)
     return batch
 
@@ -162,24 +164,14 @@ def decode(batch: ingest_pb2.Batch) -> list[Table]:
             continue
         message = getattr(batch, kind)
         seq = _unpack("q", message.seq, f"{kind}.seq")
-        rows = len(seq)
-
-        def column(
-            name: str, typecode: str, message: Message = message, rows: int = rows, kind: str = kind
-        ) -> memoryview:
-            view = _unpack(typecode, getattr(message, name), f"{kind}.{name}")
-            if len(view) != rows:
-                raise MalformedBatch(f"column {kind}.{name} has {len(view)} rows, seq has {rows}")
-            return view
-
         tables.append(
             Table(
                 kind=kind,
                 seq=seq,
-                measured_at_us=column("measured_at_us", "q"),
-                target=column("target", "i"),
+                measured_at_us=_column(message, kind, "measured_at_us", "q", len(seq)),
+                target=_column(message, kind, "target", "i", len(seq)),
                 columns={
-                    field.name: column(field.name, field.typecode)
+                    field.name: _column(message, kind, field.name, field.typecode, len(seq))
                     if getattr(message, field.name)
                     else None
                     for field in FIELDS[kind]
@@ -225,7 +217,14 @@ def parse(data: bytes) -> ingest_pb2.Batch:
         raise MalformedBatch("not a Batch message") from error
 
 
-def _value(field: Field, stored: float | int, strings: Sequence[str]) -> float | int | str | None:
+def _column(message: Message, kind: str, name: str, typecode: Typecode, rows: int) -> View:
+    view = _unpack(typecode, getattr(message, name), f"{kind}.{name}")
+    if len(view) != rows:
+        raise MalformedBatch(f"column {kind}.{name} has {len(view)} rows, seq has {rows}")
+    return view
+
+
+def _value(field: Field, stored: float, strings: Sequence[str]) -> float | str | None:
     if field.is_text:
         return _text(int(stored), strings)
     if field.typecode == "f":
@@ -239,14 +238,14 @@ def _text(index: int, strings: Sequence[str]) -> str | None:
     return strings[index] if 0 < index < len(strings) else None
 
 
-def _pack(typecode: str, values: Sequence[float | int]) -> bytes:
+def _pack(typecode: Typecode, values: Sequence[float]) -> bytes:
     packed = array(typecode, values)
     if sys.byteorder == "big":
         packed.byteswap()
     return packed.tobytes()
 
 
-def _unpack(typecode: str, data: bytes, name: str) -> memoryview:
+def _unpack(typecode: Typecode, data: bytes, name: str) -> View:
     width = array(typecode).itemsize
     if len(data) % width:
         raise MalformedBatch(f"column {name} is {len(data)} bytes, not a multiple of {width}")
