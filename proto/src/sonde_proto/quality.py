@@ -12,7 +12,7 @@ class Quality(IntFlag):
     """What a reader should know about one result; 0 means nothing to say."""
 
     USER_STAMPS = 1 << 0
-    """At least one time was taken by this process, not by the kernel."""
+    """At least one time was taken by this process, not by the kernel. (A name's `resolve_ms` always is.)"""
     SUCCESS_BY_PING = 1 << 1
     """connection_success rests on a ping reply, because the plan says so."""
     NOT_READY = 1 << 2

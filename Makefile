@@ -1,0 +1,59 @@
+# Sonde: `make help` lists what there is. All of it works in a clean clone with Python >= 3.11 (with venv) alone.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# The environment belongs to this directory: a clone that was copied or moved makes its own anew.
+READY := .venv/.ready-$(shell pwd | cksum | cut -d' ' -f1)
+
+# Debian packages, installed only where apt may run (tools/apt.sh). Nothing else needs them.
+APT_TEST := iproute2 pgbouncer
+APT_BENCH := fping iproute2 nginx-light prometheus-blackbox-exporter tcpdump
+
+PYTEST := $(BIN)/pytest -q -n 2 --dist loadgroup
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast soak bench lint proto lock clean apt-test apt-bench
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+
+demo: $(READY) ## the whole pipeline, live, on this machine (SECONDS=60 ends it)
+	@$(BIN)/sonde-lab demo $(if $(SECONDS),--seconds $(SECONDS))
+
+test: $(READY) apt-test lint ## everything but the soak, with real PostgreSQL; < 20 minutes
+	@$(PYTEST) -m "not soak"
+
+test-fast: $(READY) ## unit and property tests: no root, no apt, < 60 s
+	@$(PYTEST) tests/unit
+
+soak: $(READY) apt-test ## the long counts: 1000 rounds of faults
+	@$(BIN)/pytest -m soak --timeout 0
+
+bench: $(READY) apt-bench ## the figures of benchmarks/RESULTS.md (ONLY=NAME,... for some)
+	@$(BIN)/python benchmarks/run.py $(if $(ONLY),--only $(ONLY))
+
+lint: $(READY) ## generated code, format, lint, walls, types
+	@$(BIN)/python proto/gen.py --check
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/lint-imports --no-logo >.venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
+	@$(BIN)/mypy --no-error-summary
+
+proto: $(READY) ## regenerate the protobuf code
+	@$(BIN)/python proto/gen.py
+
+lock: ## write requirements.lock anew (UPGRADE=1 for newer versions)
+	@$(PYTHON) tools/lock.py $(if $(UPGRADE),--upgrade)
+
+clean: ## remove .venv, var/ and caches
+	@rm -rf .venv var .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+apt-test:
+	@tools/apt.sh "make test" $(APT_TEST)
+
+apt-bench:
+	@tools/apt.sh "make bench" $(APT_BENCH)
+
+$(READY): requirements.lock $(wildcard */pyproject.toml) tools/setup.sh
+	@PYTHON="$(PYTHON)" tools/setup.sh $@
