@@ -1,0 +1,241 @@
+"""The service: constructs everything, starts it, and ends it in the right order. The only wiring."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+
+import structlog
+
+from sonde_agent import VERSION
+from sonde_agent.checks.base import Context
+from sonde_agent.checks.kinds import KINDS
+from sonde_agent.clock import Clock
+from sonde_agent.config import AgentConfig, spool_path
+from sonde_agent.control.cache import AssignmentCache
+from sonde_agent.control.client import ControlClient
+from sonde_agent.journal import Journal
+from sonde_agent.metrics import Metric, MetricsServer
+from sonde_agent.net.icmp import Engines
+from sonde_agent.net.icmp_socket import IcmpClosed, open_icmp
+from sonde_agent.net.resolve import host_lacks
+from sonde_agent.notify import Notifier
+from sonde_agent.policy import Policy
+from sonde_agent.readiness import Readiness
+from sonde_agent.runner import Runner
+from sonde_agent.spool import Spool, SpoolStats
+from sonde_agent.uplink.channel import Channels, TlsFiles
+from sonde_agent.uplink.client import Uplink
+from sonde_agent.uplink.clock_exchange import ClockExchange
+from sonde_agent.uplink.session import Identity
+from sonde_proto.v1 import control_pb2, results_pb2
+
+FINISH_WITHIN_S = 5.0
+"""What runs when the service is told to stop gets this long: most pings and all HTTPS checks end by then."""
+
+_STATS_EVERY_S = 5.0  # counting what waits reads the spool: not for every scrape, and not on the event loop
+
+log = structlog.get_logger()
+
+
+def open_spool(config: AgentConfig) -> Spool:
+    """Open the spool as configured.
+
+    Raises:
+        SpoolError: it can't be used; one clear message.
+    """
+    bounds = config.spool
+    return Spool.open(
+        spool_path(config), max_bytes=bounds.max_bytes, max_age_s=bounds.max_age, history_s=bounds.history
+    )
+
+
+def capabilities() -> list[str]:
+    """What this host can measure: "ping4", "ping6", "endpoint4", "endpoint6"."""
+    found = []
+    for family in (4, 6):
+        lacks = host_lacks(family)
+        with contextlib.suppress(IcmpClosed, OSError):
+            open_icmp(family).sock.close()
+            found += [] if lacks else [f"ping{family}"]
+        found += [] if lacks else [f"endpoint{family}"]
+    return found
+
+
+async def serve(config: AgentConfig) -> None:
+    """Be the agent until SIGTERM or SIGINT.
+
+    Raises:
+        SpoolError: the spool can't be used.
+    """
+    spool = await asyncio.to_thread(open_spool, config)
+    try:
+        await App(config, spool).run()
+    finally:
+        await asyncio.to_thread(spool.close)
+
+
+class App:
+    """The parts of one running agent."""
+
+    def __init__(self, config: AgentConfig, spool: Spool) -> None:
+        self._config = config
+        self._spool = spool
+        self._clock = Clock()
+        self._started_us = self._clock.wall_us()
+        self._stats: SpoolStats = spool.stats()
+        self._capabilities = capabilities()
+        self._notifier = Notifier()
+        self._exchange = ClockExchange()
+        self._engines = Engines()
+        self._journal = Journal(spool)
+        tls = config.tls
+        channels = Channels(
+            config.collector,
+            tls=TlsFiles(tls.ca, tls.cert, tls.key) if tls else None,
+            proxy=config.proxy,
+        )
+        identity = Identity(config.vantage, VERSION, os.urandom(16))
+        self._readiness = Readiness(
+            self._clock,
+            offset=self._exchange.best,
+            on_health=self._keep_health,
+            on_beat=lambda: self._notifier.alive(self._status()),
+        )
+        self._runner = Runner(
+            vantage=config.vantage,
+            clock=self._clock,
+            kinds=KINDS,
+            context=Context(icmp=self._engines),
+            policy=Policy(config.policy),
+            journal=self._journal,
+            limit=config.limits.concurrency,
+            is_ready=lambda: self._readiness.ready,
+        )
+        self._uplink = Uplink(spool, channels, identity, clock=self._exchange)
+        self._control = ControlClient(
+            channels,
+            identity,
+            AssignmentCache(config.state_dir / "assignment"),
+            describe=self._describe,
+            on_assignment=self._assign,
+            clock=self._exchange,
+        )
+
+    async def run(self) -> None:
+        """Run until a signal; then end schedule, runs, journal, uplink. The caller closes the spool."""
+        stopping = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        journal = asyncio.create_task(self._journal.run(), name="journal")
+        try:
+            async with asyncio.TaskGroup() as group:
+                services = [
+                    group.create_task(service, name=name)
+                    for name, service in (
+                        ("readiness", self._readiness.run()),
+                        ("uplink", self._uplink.run()),
+                        ("control", self._control.run()),
+                        ("metrics", self._serve_metrics()),
+                        ("stats", self._keep_stats()),
+                    )
+                ]
+                group.create_task(self._runner.run(), name="runner")
+                self._notifier.ready(self._status())
+                log.info("started", vantage=self._config.vantage, capabilities=self._capabilities)
+                await stopping.wait()
+                self._notifier.stopping()
+                log.info("stopping", running=self._runner.running)
+                await self._runner.stop(FINISH_WITHIN_S)
+                self._journal.close()
+                await journal
+                for service in services:
+                    service.cancel()
+        finally:
+            # After a defect in one service the results of the last moment still reach the disk.
+            self._journal.close()
+            await journal
+            self._engines.close()
+            self._notifier.close()
+        log.info("stopped")
+
+    def _assign(self, assignment: control_pb2.Assignment) -> None:
+        self._journal.measured_under(assignment.database_id, assignment.revision)
+        self._runner.assign(assignment.tasks)
+
+    def _describe(self) -> control_pb2.AgentState:
+        stats = self._stats
+        state = control_pb2.AgentState(
+            started_at_us=self._started_us,
+            ready=self._readiness.ready,
+            reason=self._readiness.reason,
+            spool_rows=stats.rows,
+            spool_bytes=stats.bytes,
+            last_error=self._uplink.state.last_error,
+            capabilities=self._capabilities,
+            refused=self._runner.refused,
+        )
+        if stats.oldest_us is not None:
+            state.spool_oldest_us = stats.oldest_us
+        return state
+
+    def _keep_health(self, result: results_pb2.Result) -> None:
+        result.health.spool_rows = self._stats.rows
+        result.health.spool_bytes = self._stats.bytes
+        self._journal.add([result])
+
+    def _status(self) -> str:
+        link = "connected" if self._uplink.state.connected else self._uplink.state.last_error or "connecting"
+        fit = self._readiness.reason or "ready"
+        return f"{self._runner.tasks} tasks, {self._stats.rows} results waiting, {link}, {fit}"
+
+    async def _keep_stats(self) -> None:
+        while True:
+            self._stats = await asyncio.to_thread(self._spool.stats)
+            await asyncio.sleep(_STATS_EVERY_S)
+
+    async def _serve_metrics(self) -> None:
+        if not self._config.metrics:
+            return
+        try:
+            await MetricsServer(self._metrics).run(self._config.metrics)
+        except OSError as error:
+            # Measuring does not depend on being watched.
+            log.error("metrics_off", address=self._config.metrics, error=error.strerror or str(error))  # noqa: TRY400
+
+    def _metrics(self) -> Iterator[Metric]:
+        runner, stats, uplink = self._runner, self._stats, self._uplink.state
+        vitals = self._readiness.vitals
+        one = "Results of runs, by kind and outcome."
+        yield Metric(
+            "results_total", one, [({"kind": k, "outcome": o}, n) for (k, o), n in runner.runs.items()]
+        )
+        missed = [({"reason": reason}, count) for reason, count in runner.missed.items()]
+        yield Metric("missed_slots_total", "Slots that were not run, by reason.", missed)
+        for name, text, value in (
+            ("tasks", "Tasks scheduled.", runner.tasks),
+            ("refused_tasks", "Tasks that policy or host do not allow.", len(runner.refused)),
+            ("running", "Runs under way.", runner.running),
+            ("waiting", "Slots that wait for room.", runner.waiting),
+            ("ready", "1 = fit to judge others.", self._readiness.ready),
+            ("loop_lag_p99_seconds", "How late the event loop woke up.", vitals.lag_p99_ms / 1000),
+            ("cpu_ratio", "CPU of this process and its children, of one core.", vitals.cpu_pct / 100),
+            ("resident_memory_bytes", "Resident memory.", vitals.rss_mb * 1e6),
+            ("spool_rows", "Results that wait for an ack.", stats.rows),
+            ("spool_bytes", "Size of the spool, history included.", stats.bytes),
+            ("spool_gaps", "Gaps that wait for an ack.", stats.gaps),
+            ("spool_quarantined", "Results set aside for a person.", stats.quarantined),
+            ("uplink_connected", "1 = the collector takes results.", uplink.connected),
+            ("uplink_acks_total", "Acks that brought something new.", uplink.acks),
+            ("control_connected", "1 = the collector answers.", self._control.connected),
+            ("start_time_seconds", "When this process started, UTC.", self._started_us / 1e6),
+        ):
+            yield Metric(name, text, [({}, float(value))])
+        if stats.oldest_us is not None:
+            age_s = (self._clock.wall_us() - stats.oldest_us) / 1e6
+            yield Metric("spool_oldest_seconds", "Age of the oldest result that waits.", [({}, age_s)])
+        if (offset := self._exchange.best()) is not None:
+            yield Metric(
+                "clock_offset_seconds", "The collector's clock minus ours.", [({}, offset.offset_us / 1e6)]
+            )

@@ -1,0 +1,1 @@
+"""What can be measured: one folder a kind, listed in `kinds.KINDS`."""

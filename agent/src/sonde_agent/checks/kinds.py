@@ -1,0 +1,12 @@
+"""The explicit list of what this agent can measure: one line a kind."""
+
+from collections.abc import Mapping
+
+from sonde_agent.checks.base import Check
+from sonde_agent.checks.endpoint.check import EndpointCheck
+from sonde_agent.checks.ping.check import PingCheck
+
+_CHECKS: tuple[Check, ...] = (PingCheck(), EndpointCheck())
+
+KINDS: Mapping[str, Check] = {check.kind: check for check in _CHECKS}
+"""The name of the field in `Task.spec` -> the check that runs it."""

@@ -1,0 +1,1 @@
+"""Round-trip time, its variation, and loss, by ICMP echo."""

@@ -1,0 +1,306 @@
+"""The command `sonde-agent`: argv to exit codes. 0 ok, 1 failed, 2 bad usage or configuration.
+
+Each command imports what it needs when it runs: `check` starts fast, and `run` carries no parser of reports.
+"""
+
+import argparse
+import dataclasses
+import datetime as dt
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from sonde_agent import VERSION
+
+OK, FAILED, USAGE = 0, 1, 2
+
+_RUN_EXAMPLES = """\
+examples:
+  sonde-agent run --config /etc/sonde/agent.toml
+  sonde-agent run --template > agent.toml     a commented configuration to begin with
+"""
+_CHECK_EXAMPLES = """\
+examples:
+  sonde-agent check ping 192.0.2.1 --count 20
+  sonde-agent check http https://www.example.com/
+  sonde-agent check tls mail.example.com:993 --json
+"""
+_SPOOL_EXAMPLES = """\
+examples:
+  sonde-agent spool                 what waits here; also beside a running agent
+  sonde-agent spool --json
+  sonde-agent spool --new-stream    after "copied spool": go on as a new stream (stop the agent first)
+"""
+_DOCTOR_EXAMPLES = """\
+examples:
+  sonde-agent doctor
+  sonde-agent doctor --config /etc/sonde/agent.toml --json
+"""
+_EXPORT_EXAMPLES = """\
+examples:
+  sonde-agent export --to history.csv
+  sonde-agent export --to history.parquet --since 24h
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `argv`; give the exit code. No traceback reaches a user unless $SONDE_DEBUG asks for it."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    # gRPC's C core writes to stderr of its own accord; what matters of it, the agent logs.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        args = _parser(wants_check="check" in argv).parse_args(argv)
+        code: int = args.command(args)
+    except KeyboardInterrupt:
+        return 130  # 128 + SIGINT, as shells count
+    except BrokenPipeError:
+        # The reader of our output went away (head, less): nothing more to say, also not at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:  # noqa: BLE001 -- the last place that can turn it into one line
+        return _report(error)
+    return code
+
+
+def _report(error: BaseException) -> int:
+    from sonde_agent.log import debug  # noqa: PLC0415 -- lazy, as all below
+    from sonde_proto.toml_config import ConfigError  # noqa: PLC0415
+
+    if debug():
+        raise error
+    while isinstance(error, BaseExceptionGroup):  # of the service's task group: its first cause
+        error = error.exceptions[0]
+    if isinstance(error, ConfigError):
+        _complain(str(error))
+        return USAGE
+    if type(error).__name__ in ("SpoolError", "ExportError"):  # by name: importing them costs what they need
+        _complain(str(error))
+        return FAILED
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    at = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""
+    _complain(f"unexpected error, a defect of ours: {type(error).__name__}: {error}{at}")
+    _complain("SONDE_DEBUG=1 shows more; please report it")
+    return FAILED
+
+
+def _complain(text: str) -> None:
+    for line in text.splitlines() or [""]:
+        print(f"sonde-agent: {line}", file=sys.stderr)
+
+
+def _parser(*, wants_check: bool) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sonde-agent",
+        description="Measures servers and endpoints from this host, and keeps every result until it is safe.",
+        epilog="sonde-agent COMMAND --help shows examples.",
+    )
+    parser.add_argument("--version", action="version", version=f"sonde-agent {VERSION}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    run = _command(commands, "run", "be the agent: the service", _RUN_EXAMPLES)
+    _config_option(run)
+    run.add_argument("--template", action="store_true", help="print a commented agent.toml and end")
+    run.set_defaults(command=_run)
+
+    check = _command(commands, "check", "measure once, by hand, without a collector", _CHECK_EXAMPLES)
+    check.set_defaults(command=_check)
+    if wants_check:
+        from sonde_agent.checks.byhand import add_parsers  # noqa: PLC0415
+
+        add_parsers(check.add_subparsers(metavar="KIND", required=True))
+
+    spool = _command(commands, "spool", "what waits to be sent", _SPOOL_EXAMPLES)
+    _config_option(spool)
+    spool.add_argument("--json", action="store_true", help="for programs")
+    spool.add_argument(
+        "--new-stream", action="store_true", help="keep what is here aside, begin a new stream"
+    )
+    spool.set_defaults(command=_spool)
+
+    doctor = _command(commands, "doctor", "what this host lacks, and how to mend it", _DOCTOR_EXAMPLES)
+    _config_option(doctor)
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.set_defaults(command=_doctor)
+
+    export = _command(commands, "export", "local history to a file", _EXPORT_EXAMPLES)
+    _config_option(export)
+    export.add_argument("--to", type=Path, required=True, metavar="FILE", help=".parquet .duckdb .csv .jsonl")
+    export.add_argument("--since", metavar="TIME", help='only what was measured in the last "24h"')
+    export.add_argument("--json", action="store_true", help="for programs")
+    export.set_defaults(command=_export)
+    return parser
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, about: str, examples: str
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=about,
+        description=f"{about[0].upper()}{about[1:]}.",
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _config_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="agent.toml (else $SONDE_AGENT_CONFIG, ./agent.toml, /etc/sonde/agent.toml)",
+    )
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.template:
+        from importlib import resources  # noqa: PLC0415
+
+        template = resources.files("sonde_agent").joinpath("agent.template.toml")
+        print(template.read_text(encoding="utf-8"), end="")
+        return OK
+    import asyncio  # noqa: PLC0415
+
+    from sonde_agent import config, log  # noqa: PLC0415
+
+    settings = config.load(config.find(args.config))
+    log.configure()
+    from sonde_agent import app, memory  # noqa: PLC0415 -- after the configuration: its mistakes come at once
+
+    memory.keep_one_arena()
+    asyncio.run(app.serve(settings))
+    return OK
+
+
+def _check(args: argparse.Namespace) -> int:
+    from sonde_agent.checks.byhand import run_by_hand  # noqa: PLC0415
+
+    return run_by_hand(args)
+
+
+def _spool(args: argparse.Namespace) -> int:
+    from sonde_agent import config  # noqa: PLC0415
+    from sonde_agent.spool import history  # noqa: PLC0415
+
+    settings = config.load(config.find(args.config))
+    path = config.spool_path(settings)
+    if args.new_stream:
+        from sonde_agent.spool import Spool  # noqa: PLC0415
+
+        bounds = settings.spool
+        spool = Spool.open(
+            path, max_bytes=bounds.max_bytes, max_age_s=bounds.max_age, history_s=bounds.history
+        )
+        try:
+            spool.new_stream()
+        finally:
+            spool.close()
+    summary, streams = history.summary(path), history.streams(path)
+    stats = summary.stats
+    if args.json:
+        print(
+            json.dumps(
+                {
+                    "file": str(path),
+                    "rows": stats.rows,
+                    "bytes": stats.bytes,
+                    "oldest_us": stats.oldest_us,
+                    "gaps": stats.gaps,
+                    "quarantined": stats.quarantined,
+                    "history": stats.history,
+                    "last_ack_us": summary.last_ack_us,
+                    "streams": [
+                        {
+                            "epoch": stream.epoch.hex(),
+                            "current": stream.current,
+                            "copied": stream.copied,
+                            "acked_seq": stream.acked_seq,
+                            "highest_seq": stream.highest_seq,
+                            "refused": stream.refused,
+                        }
+                        for stream in streams
+                    ],
+                },
+                indent=2,
+            )
+        )
+        return OK
+    from sonde_proto.units import format_size  # noqa: PLC0415
+
+    print(f"{path}: {format_size(stats.bytes)}, {stats.history} acked results kept as history")
+    print(f"waiting      {stats.rows} results, the oldest measured {_ago(stats.oldest_us)}")
+    print(f"last ack     {_ago(summary.last_ack_us)}")
+    print(f"gaps         {stats.gaps} to be told")
+    print(f"quarantined  {stats.quarantined}")
+    for stream in streams:
+        role = "current" if stream.current else "draining"
+        copied = ", copied" if stream.copied else ""
+        print(
+            f"stream {stream.epoch.hex()} ({role}{copied}): acked {stream.acked_seq} of {stream.highest_seq}"
+        )
+        if stream.refused:
+            print(f"  the collector refuses it: {stream.refused}")
+            print(
+                "  if this spool is a copy, `sonde-agent spool --new-stream` goes on with a stream of its own"
+            )
+    return OK
+
+
+def _ago(at_us: int | None) -> str:
+    if at_us is None:
+        return "-"
+    seconds = max(0, round(time.time() - at_us / 1e6))
+    return f"{dt.timedelta(seconds=seconds)} ago"
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from sonde_agent import config, doctor  # noqa: PLC0415
+    from sonde_proto.toml_config import ConfigError  # noqa: PLC0415
+
+    findings = []
+    settings = None
+    try:
+        path = config.find(args.config)
+        settings = config.load(path)
+        findings.append(doctor.Finding("configuration", "ok", str(path)))
+    except ConfigError as error:
+        mend = "correct it; `sonde-agent run --template` prints one to begin with"
+        findings += [
+            doctor.Finding("configuration", "lacking", line, mend) for line in str(error).splitlines()
+        ]
+    findings += doctor.examine(settings)
+    if args.json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            print(f"{finding.state:<8} {finding.name:<18} {finding.detail}")
+            if finding.mend:
+                print(f"{'':<27} -> {finding.mend}")
+    return FAILED if any(finding.state == "lacking" for finding in findings) else OK
+
+
+def _export(args: argparse.Namespace) -> int:
+    from sonde_agent import config, export  # noqa: PLC0415
+    from sonde_agent.spool import history  # noqa: PLC0415
+    from sonde_proto.units import parse_duration  # noqa: PLC0415
+
+    since_us = 0
+    if args.since:
+        try:
+            since_us = round((time.time() - parse_duration(args.since)) * 1e6)
+        except ValueError as error:
+            _complain(f"--since: {error}")
+            return USAGE
+    settings = config.load(config.find(args.config))
+    count = export.export(history.kept(config.spool_path(settings), since_us=since_us), args.to)
+    print(json.dumps({"file": str(args.to), "rows": count}) if args.json else f"{args.to}: {count} results")
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

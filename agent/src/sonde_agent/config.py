@@ -1,0 +1,233 @@
+"""agent.toml: its model, its defaults, and what each key must satisfy."""
+
+import ipaddress
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import attrs
+
+from sonde_proto import toml_config
+from sonde_proto.toml_config import FromText, between, duration_between, existing_file, not_empty
+from sonde_proto.units import Duration, Size, parse_duration, parse_size
+
+CONFIG_VARIABLE = "SONDE_AGENT_CONFIG"
+CONFIG_PLACES = (Path("agent.toml"), Path("/etc/sonde/agent.toml"))
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_VANTAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,9}")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+_HIGHEST_PORT = 65535
+_LONGEST_SOCKET_PATH = 107  # sun_path of Linux, without its closing NUL
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Give host and port of "host:port", "192.0.2.1:port" or "[2001:db8::1]:port". Pure.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if bracketed:
+        host = host[1:-1]
+    if not (colon and port.isascii() and port.isdigit() and 1 <= int(port) <= _HIGHEST_PORT):
+        raise ValueError(f'must be "host:port" with a port of 1 to {_HIGHEST_PORT}, not "{text}"')
+    try:
+        is_ipv6, is_name = ipaddress.ip_address(host).version == 6, False  # noqa: PLR2004 -- IPv6
+    except ValueError:
+        is_ipv6, is_name = False, True
+    if bracketed != is_ipv6 or (is_name and not _HOST.fullmatch(host)):
+        raise ValueError(f'must be "host:port", an IPv6 address in brackets: "[::1]:7443"; not "{text}"')
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nothing that is sent to `host` can leave this machine. Pure."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _collector(text: str) -> str:
+    if not text.startswith("unix:"):
+        split_address(text)
+    elif not text.startswith("unix:/") or len(text.encode()) - len("unix:") > _LONGEST_SOCKET_PATH:
+        raise ValueError(
+            f'must name a socket by an absolute path of at most {_LONGEST_SOCKET_PATH} bytes, not "{text}"'
+        )
+    return text
+
+
+def _vantage(text: str) -> str:
+    if not _VANTAGE.fullmatch(text):
+        raise ValueError(
+            f'must be 1 to 10 of a-z A-Z 0-9 - _, beginning with a letter or digit, not "{text}"'
+        )
+    return text
+
+
+def _proxy(text: str) -> str:
+    parts = urlsplit(text)
+    if "@" in parts.netloc:
+        raise ValueError("must hold no user or password: this file is no place for secrets")
+    if text and (parts.scheme != "http" or not parts.netloc or parts.path not in ("", "/")):
+        raise ValueError(f'must be "http://host:port", not "{text}"')
+    return text
+
+
+def _metrics(text: str) -> str:
+    if text and not is_loopback(split_address(text)[0]):
+        raise ValueError(
+            f'must be on loopback, such as "127.0.0.1:7481", because it is plain text without a password; '
+            f'not "{text}"'
+        )
+    return text
+
+
+def _network(text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f'must be a network such as "10.0.0.0/8" or "2001:db8::/32": {error}') from None
+
+
+def _writable_directory(path: Path) -> Path:
+    """Be a rule: a directory that this user may write to, or may make."""
+    if path.is_dir():
+        if os.access(path, os.W_OK | os.X_OK):
+            return path
+        raise ValueError(f"may not be written by this user: {path}")
+    if path.exists():
+        raise ValueError(f"is not a directory: {path}")
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+        raise ValueError(f"does not exist, and this user may not make it: {path}")
+    return path
+
+
+@attrs.frozen
+class Tls:
+    """Who the collector must be, and who we are: PEM files."""
+
+    ca: Annotated[Path, existing_file]
+    cert: Annotated[Path, existing_file]
+    key: Annotated[Path, existing_file]
+
+
+@attrs.frozen
+class SpoolBounds:
+    """How much the spool may hold."""
+
+    max_bytes: Size = attrs.field(factory=lambda: parse_size("512MB"))
+    """The whole file, acked history included; the oldest is dropped first, and a gap is recorded."""
+    max_age: Annotated[Duration, duration_between("1m", "365d")] = attrs.field(
+        factory=lambda: parse_duration("14d")
+    )
+    history: Annotated[Duration, duration_between("0s", "365d")] = attrs.field(
+        factory=lambda: parse_duration("48h")
+    )
+    """How long acked results stay, for `export` and for a collector restored from a backup."""
+
+    @classmethod
+    def problems(cls, fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Say what is wrong among the fields."""
+        if fields.get("max_bytes", _LEAST_SPOOL) < _LEAST_SPOOL:
+            yield "max_bytes", 'must be at least "256KiB"'
+
+
+_LEAST_SPOOL = parse_size("256KiB")
+
+
+@attrs.frozen
+class Limits:
+    """How much of this host the agent may use."""
+
+    concurrency: Annotated[int, between(1, 4096)] = 32
+    """Runs at the same time."""
+
+
+@attrs.frozen
+class PolicyRules:
+    """What the collector may have this agent do. See `sonde_agent.policy`."""
+
+    checks: tuple[Literal["ping", "endpoint"], ...] = ("ping", "endpoint")
+    deny: tuple[Annotated[Network, FromText(_network)], ...] = ()
+    """Besides the networks that are denied anyway (`sonde_agent.policy.DENIED`)."""
+    allow: tuple[Annotated[Network, FromText(_network)], ...] = ()
+    """Wins over deny and over what is denied anyway."""
+    deny_targets: tuple[Annotated[str, not_empty], ...] = ()
+    """Target keys, host names, "*.domain" for all below it, or networks: never, whatever allow says."""
+    ports: tuple[Annotated[int, between(1, _HIGHEST_PORT)], ...] = ()
+    """The only ports that may be connected to; empty = all."""
+    files: tuple[Path, ...] = ()
+    """Directories whose files a task may name for header values and client certificates."""
+
+
+@attrs.frozen
+class AgentConfig:
+    """agent.toml."""
+
+    collector: Annotated[str, _collector]
+    """host:port, or unix:/path."""
+    vantage: Annotated[str, _vantage]
+    state_dir: Annotated[Path, _writable_directory] = Path("/var/lib/sonde-agent")
+    tls: Tls | None = None
+    """None = plain text, which only loopback allows."""
+    proxy: Annotated[str, _proxy] = ""
+    metrics: Annotated[str, _metrics] = "127.0.0.1:7481"
+    """Where /metrics and /healthz listen; "" = nowhere."""
+    spool: SpoolBounds = attrs.field(factory=SpoolBounds)
+    limits: Limits = attrs.field(factory=Limits)
+    policy: PolicyRules = attrs.field(factory=PolicyRules)
+
+    @classmethod
+    def problems(cls, fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Say what is wrong among the fields."""
+        collector: str | None = fields.get("collector")
+        if collector is None or "tls" not in fields or fields["tls"] is not None:
+            return
+        if not collector.startswith("unix:") and not is_loopback(split_address(collector)[0]):
+            reason = (
+                f"{collector} is not on this machine, and plain text never leaves it: "
+                "add a [tls] table with ca, cert and key"
+            )
+            yield "collector", reason
+
+
+def find(given: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
+    """Give the path of the configuration file: `given`, $SONDE_AGENT_CONFIG, or the first that exists.
+
+    Raises:
+        ConfigError: nothing is given and nothing is found.
+    """
+    if given is not None:
+        return given
+    if environ.get(CONFIG_VARIABLE):
+        return Path(environ[CONFIG_VARIABLE])
+    for place in CONFIG_PLACES:
+        if place.is_file():
+            return place
+    places = " or ".join(str(place) for place in CONFIG_PLACES)
+    raise toml_config.ConfigError(
+        [f"no configuration file: give --config FILE, set ${CONFIG_VARIABLE}, or make {places}"]
+    )
+
+
+def load(path: Path) -> AgentConfig:
+    """Read agent.toml at `path`.
+
+    Raises:
+        ConfigError: with every mistake, each with its key.
+    """
+    return toml_config.load(path, AgentConfig)
+
+
+def spool_path(config: AgentConfig) -> Path:
+    """Where the spool is."""
+    return config.state_dir / "spool.sqlite"

@@ -1,0 +1,1 @@
+"""What this agent is told to run."""

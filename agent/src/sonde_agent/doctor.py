@@ -1,0 +1,197 @@
+"""What this host lacks for measuring, and how to mend it. Connects to nothing but the collector."""
+
+import ctypes
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sonde_agent.checks.endpoint.certificate import certificate_facts
+from sonde_agent.config import AgentConfig, Tls, split_address
+from sonde_agent.net import stamps
+from sonde_agent.net.icmp_socket import IcmpClosed, open_icmp
+from sonde_agent.net.resolve import host_lacks
+from sonde_proto.units import format_size
+
+_CONNECT_WITHIN_S = 3.0
+_CERT_WARN_DAYS = 14
+_STA_UNSYNC = 0x0040  # adjtimex(2)
+_TIMEX_BYTES = 208  # struct timex of 64-bit Linux; `status` is its fifth word of 8 bytes
+_TIMEX_STATUS_AT = 40
+_DAY_US = 86_400_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor.
+
+    Attributes:
+        name: the capability.
+        state: "ok", "lacking" (something can't be measured or sent) or "note" (it can, with less).
+        detail: what was found.
+        mend: what to do; empty where nothing is to be done.
+    """
+
+    name: str
+    state: str
+    detail: str
+    mend: str = ""
+
+
+def examine(config: AgentConfig | None) -> Iterator[Finding]:
+    """Look at this host, and with a configuration also at what that names."""
+    yield from (icmp(4), icmp(6), raw_socket(), route(4), route(6), kernel_stamps(), tun(), time_sync())
+    if config is None:
+        return
+    yield state_space(config)
+    yield collector(config)
+    if config.tls is not None:
+        yield certificate(config.tls)
+
+
+def icmp(family: int) -> Finding:
+    """Echoes of one family."""
+    name = f"ICMP echo, IPv{family}"
+    try:
+        opened = open_icmp(family)
+    except (IcmpClosed, OSError) as error:
+        return Finding(name, "lacking", "no socket for it may be opened", str(error))
+    opened.sock.close()
+    if opened.raw:
+        return Finding(
+            name,
+            "note",
+            "through a raw socket; datagram ICMP is closed to this user's group",
+            'sysctl -w net.ipv4.ping_group_range="0 2147483647", and a line in /etc/sysctl.d',
+        )
+    return Finding(name, "ok", "datagram socket, no privilege needed")
+
+
+def raw_socket() -> Finding:
+    """Raw sockets: only the fallback of ping needs them."""
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).close()
+    except OSError:
+        return Finding("raw sockets", "note", "not allowed; not needed while ICMP echo above is ok")
+    return Finding("raw sockets", "ok", "allowed (CAP_NET_RAW)")
+
+
+def route(family: int) -> Finding:
+    """A way out for one family, by the routing table."""
+    name = f"IPv{family} route"
+    if host_lacks(family):
+        detail = f"no route to the world: IPv{family} tasks yield no results here"
+        # Much of the world is reached by IPv4 alone, little by IPv6 alone.
+        state = {4: "lacking", 6: "note"}[family]
+        return Finding(name, state, detail, "ask the network's operator for one")
+    return Finding(name, "ok", "there is one")
+
+
+def kernel_stamps() -> Finding:
+    """Timestamps by the kernel, for every socket that measures."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        if stamps.enable(sock):
+            return Finding("kernel timestamps", "ok", "sent and received packets are stamped")
+    return Finding(
+        "kernel timestamps",
+        "lacking",
+        "SO_TIMESTAMPING is refused: times are taken in this process, and flagged",
+        "needs a Linux kernel of 4.13 or later without a sandbox that hides it (gVisor does)",
+    )
+
+
+def tun(device: Path = Path("/dev/net/tun")) -> Finding:
+    """The TUN device, which tunnels in userspace need."""
+    if os.access(device, os.R_OK | os.W_OK):
+        return Finding("TUN device", "ok", str(device))
+    return Finding("TUN device", "note", f"{device} can't be opened: no userspace tunnels", "modprobe tun")
+
+
+def time_sync() -> Finding:
+    """Whether the kernel's clock is kept right."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    timex = ctypes.create_string_buffer(_TIMEX_BYTES)  # modes = 0: only read
+    if libc.adjtimex(timex) < 0:
+        return Finding("time sync", "note", f"unknown: adjtimex: {os.strerror(ctypes.get_errno())}")
+    status = int.from_bytes(timex.raw[_TIMEX_STATUS_AT : _TIMEX_STATUS_AT + 4], "little")
+    if status & _STA_UNSYNC:
+        return Finding(
+            "time sync",
+            "note",
+            "the kernel does not know of any; the collector's clock is compared with ours anyway",
+            "run systemd-timesyncd or chrony",
+        )
+    return Finding("time sync", "ok", "the clock is disciplined")
+
+
+def state_space(config: AgentConfig) -> Finding:
+    """Room for the whole spool."""
+    directory = config.state_dir
+    while not directory.exists():
+        directory = directory.parent
+    disk = os.statvfs(directory)
+    free, bound = disk.f_bavail * disk.f_frsize, config.spool.max_bytes
+    detail = f"{format_size(free)} free at {config.state_dir}, the spool takes up to {format_size(bound)}"
+    if free < bound:
+        return Finding("state_dir space", "lacking", detail, "free some, or lower spool.max_bytes")
+    return Finding("state_dir space", "ok", detail)
+
+
+def collector(config: AgentConfig) -> Finding:
+    """Whether something listens where the collector should."""
+    if config.proxy:
+        parts = urlsplit(config.proxy)
+        where, what = (parts.hostname or "", parts.port or 80), f"proxy {config.proxy}"
+    else:
+        where, what = ("", 0), config.collector
+    try:
+        if not config.proxy and config.collector.startswith("unix:"):
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(_CONNECT_WITHIN_S)
+                sock.connect(config.collector.removeprefix("unix:"))
+        else:
+            address = where if config.proxy else split_address(config.collector)
+            socket.create_connection(address, _CONNECT_WITHIN_S).close()
+    except OSError as error:
+        return Finding(
+            "collector",
+            "lacking",
+            f"{what}: {error.strerror or error}",
+            "start it, or mend `collector`, the route or the firewall; the agent measures meanwhile",
+        )
+    return Finding("collector", "ok", f"{what} answers")
+
+
+def certificate(files: Tls, wall_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> Finding:
+    """Whether our certificate can be used, and until when."""
+    name = "certificate"
+    mend = "enrol again: sonde-agent enroll"
+    try:
+        context = ssl.create_default_context(cafile=files.ca)
+        context.load_cert_chain(files.cert, files.key)
+        facts = certificate_facts(ssl.PEM_cert_to_DER_cert(_first_pem(files.cert)))
+    except (OSError, ValueError) as error:
+        return Finding(name, "lacking", f"{files.cert}, {files.key} or {files.ca}: {error}", mend)
+    days = (facts.not_after_us - wall_us()) / _DAY_US
+    if days <= 0:
+        return Finding(name, "lacking", f"{files.cert} ended {-days:.0f} days ago", mend)
+    return Finding(
+        name,
+        "ok" if days >= _CERT_WARN_DAYS else "note",
+        f"{files.cert} holds for {days:.0f} more days",
+        "" if days >= _CERT_WARN_DAYS else mend,
+    )
+
+
+def _first_pem(path: Path) -> str:
+    """Give the leaf: the first certificate of the file."""
+    end = "-----END CERTIFICATE-----"
+    text = path.read_text(encoding="ascii", errors="replace")
+    start = text.find("-----BEGIN CERTIFICATE-----")
+    if start < 0 or end not in text:
+        raise ValueError("holds no PEM certificate")
+    return text[start : text.index(end, start) + len(end)]

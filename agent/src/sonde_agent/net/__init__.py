@@ -1,0 +1,1 @@
+"""The sockets: nothing outside this room opens one."""

@@ -1,0 +1,1 @@
+"""Results from the spool to the collector."""
