@@ -1,8 +1,16 @@
 -- 0001: the first seed's tables by their names in `public`, our own in schema `sonde`.
--- Forward only, one transaction. Run as the owner of the database.
+-- Forward only, one transaction. Run as the owner of the database. IF NOT EXISTS is for `migrate --adopt`, which first
+-- brings a live database's tables into this shape; `migrate` itself refuses a database that holds any of them.
 
 CREATE SCHEMA sonde;
 COMMENT ON SCHEMA sonde IS 'Everything of Sonde that the public tables do not name';
+
+CREATE TABLE sonde.migrations (
+  name        TEXT PRIMARY KEY,
+  sha256      TEXT NOT NULL,
+  applied_at  TIMESTAMPTZ NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE sonde.migrations IS 'The numbered files of sql/migrations that this database has seen';
 
 -- One row: what this database is. Its id travels with assignments and batches, so that a rebuilt database
 -- is recognised as another one.
@@ -15,13 +23,13 @@ INSERT INTO sonde.database DEFAULT VALUES;
 
 -- ── Reference ────────────────────────────────────────────────────────────────────────────────────────────
 
-CREATE TABLE countries (
+CREATE TABLE IF NOT EXISTS countries (
   id        SMALLSERIAL PRIMARY KEY,
   iso_code  CHAR(2) NOT NULL UNIQUE,
   name      VARCHAR(100) NOT NULL
 );
 
-CREATE TABLE cities (
+CREATE TABLE IF NOT EXISTS cities (
   id          SERIAL PRIMARY KEY,
   country_id  SMALLINT NOT NULL REFERENCES countries(id),
   name        VARCHAR(100) NOT NULL,
@@ -30,7 +38,7 @@ CREATE TABLE cities (
   UNIQUE (country_id, name)
 );
 
-CREATE TABLE probe_locations (
+CREATE TABLE IF NOT EXISTS probe_locations (
   id         SMALLSERIAL PRIMARY KEY,
   code       VARCHAR(10) NOT NULL UNIQUE,
   city_id    INT REFERENCES cities(id),
@@ -38,22 +46,23 @@ CREATE TABLE probe_locations (
   is_active  BOOLEAN DEFAULT true
 );
 
-CREATE TABLE protocols (
+CREATE TABLE IF NOT EXISTS protocols (
   id            SMALLSERIAL PRIMARY KEY,
   name          VARCHAR(30) NOT NULL UNIQUE,
   default_port  INT
 );
 INSERT INTO protocols (name, default_port) VALUES
-  ('WireGuard', 51820), ('OpenVPN-UDP', 1194), ('OpenVPN-TCP', 443), ('IKEv2', 500);
+  ('WireGuard', 51820), ('OpenVPN-UDP', 1194), ('OpenVPN-TCP', 443), ('IKEv2', 500)
+ON CONFLICT (name) DO NOTHING;
 
-CREATE TABLE streaming_platforms (
+CREATE TABLE IF NOT EXISTS streaming_platforms (
   id      SMALLSERIAL PRIMARY KEY,
   slug    VARCHAR(30) NOT NULL UNIQUE,
   name    VARCHAR(50) NOT NULL,
   region  CHAR(2)
 );
 
-CREATE TABLE providers (
+CREATE TABLE IF NOT EXISTS providers (
   id              SMALLSERIAL PRIMARY KEY,
   name            VARCHAR(50) NOT NULL,
   slug            VARCHAR(50) NOT NULL UNIQUE,
@@ -65,7 +74,7 @@ CREATE TABLE providers (
   updated_at      TIMESTAMPTZ DEFAULT now()
 );
 
-CREATE TABLE servers (
+CREATE TABLE IF NOT EXISTS servers (
   id           SERIAL PRIMARY KEY,
   provider_id  SMALLINT NOT NULL REFERENCES providers(id),
   city_id      INT NOT NULL REFERENCES cities(id),
@@ -77,16 +86,16 @@ CREATE TABLE servers (
   UNIQUE (provider_id, hostname),
   CONSTRAINT chk_server_identity CHECK (hostname IS NOT NULL OR ip_address IS NOT NULL)
 );
-CREATE INDEX idx_servers_by_location ON servers (city_id, provider_id) WHERE is_active = true;
-CREATE INDEX idx_servers_by_provider ON servers (provider_id) WHERE is_active = true;
+CREATE INDEX IF NOT EXISTS idx_servers_by_location ON servers (city_id, provider_id) WHERE is_active = true;
+CREATE INDEX IF NOT EXISTS idx_servers_by_provider ON servers (provider_id) WHERE is_active = true;
 
-CREATE TABLE server_protocols (
+CREATE TABLE IF NOT EXISTS server_protocols (
   server_id    INT NOT NULL REFERENCES servers(id) ON DELETE CASCADE,
   protocol_id  SMALLINT NOT NULL REFERENCES protocols(id),
   port         INT,
   PRIMARY KEY (server_id, protocol_id)
 );
-CREATE INDEX idx_server_protocols_protocol ON server_protocols (protocol_id, server_id);
+CREATE INDEX IF NOT EXISTS idx_server_protocols_protocol ON server_protocols (protocol_id, server_id);
 
 -- ── Inventory: the stable keys of fleet.toml ─────────────────────────────────────────────────────────────
 
@@ -211,7 +220,7 @@ CREATE TABLE sonde.agents (
 -- ── Time series ──────────────────────────────────────────────────────────────────────────────────────────
 
 -- One headline row per run. The seed's columns first, in its order; ours after them.
-CREATE TABLE performance_logs (
+CREATE TABLE IF NOT EXISTS performance_logs (
   server_id               INT NOT NULL,
   probe_id                SMALLINT NOT NULL,
   measured_at             TIMESTAMPTZ NOT NULL DEFAULT now(),
@@ -252,11 +261,11 @@ CREATE TABLE performance_logs (
   FOREIGN KEY (server_id) REFERENCES servers(id),
   FOREIGN KEY (probe_id) REFERENCES probe_locations(id)
 ) PARTITION BY RANGE (measured_at);
-CREATE INDEX idx_perf_recent_speed ON performance_logs (measured_at DESC, download_mbps DESC)
+CREATE INDEX IF NOT EXISTS idx_perf_recent_speed ON performance_logs (measured_at DESC, download_mbps DESC)
   WHERE connection_success = true;
-CREATE INDEX idx_perf_time_range ON performance_logs (measured_at) INCLUDE (server_id, ping_ms, download_mbps);
+CREATE INDEX IF NOT EXISTS idx_perf_time_range ON performance_logs (measured_at) INCLUDE (server_id, ping_ms, download_mbps);
 COMMENT ON COLUMN performance_logs.connection_success IS
-  'A protocol handshake happened; NULL where none was tried; by ping only where the plan says so (quality bit 2)';
+  'A protocol handshake happened; NULL where none was tried; by ping only where the plan says so (success_by_ping)';
 COMMENT ON COLUMN performance_logs.ping_ms IS 'Median RTT in ms (RFC 2681)';
 COMMENT ON COLUMN performance_logs.jitter_ms IS 'Interarrival jitter in ms (RFC 3550 section 6.4.1)';
 
@@ -269,7 +278,7 @@ CREATE TABLE sonde.performance_held (
   FOREIGN KEY (probe_id) REFERENCES probe_locations(id)
 ) PARTITION BY RANGE (measured_at);
 
-CREATE TABLE streaming_checks (
+CREATE TABLE IF NOT EXISTS streaming_checks (
   server_id         INT NOT NULL,
   platform_id       SMALLINT NOT NULL,
   checked_at        TIMESTAMPTZ NOT NULL DEFAULT now(),
@@ -287,7 +296,7 @@ CREATE TABLE streaming_checks (
   FOREIGN KEY (server_id) REFERENCES servers(id),
   FOREIGN KEY (platform_id) REFERENCES streaming_platforms(id)
 ) PARTITION BY RANGE (checked_at);
-CREATE INDEX idx_streaming_latest ON streaming_checks (platform_id, server_id, checked_at DESC)
+CREATE INDEX IF NOT EXISTS idx_streaming_latest ON streaming_checks (platform_id, server_id, checked_at DESC)
   WHERE is_unlocked = true;
 
 -- DNS, TCP, TLS and HTTP checks of [[target]]s, one row per address that was asked.
@@ -369,7 +378,7 @@ CREATE TABLE sonde.dirty_marks (
 
 -- ── Rollups: kept by the maintenance loop ────────────────────────────────────────────────────────────────
 
-CREATE TABLE performance_logs_hourly (
+CREATE TABLE IF NOT EXISTS performance_logs_hourly (
   server_id     INT NOT NULL,
   probe_id      SMALLINT NOT NULL,
   hour          TIMESTAMPTZ NOT NULL,

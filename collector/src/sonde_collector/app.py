@@ -1,0 +1,234 @@
+"""The collector as a service: the only place that makes the parts and joins them."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import ssl
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+import grpc
+import structlog
+import uvicorn
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from sonde_collector import systemd
+from sonde_collector.config import CollectorConfig, Grpc, split_address
+from sonde_collector.control.directory import Directory
+from sonde_collector.control.reports import Reports
+from sonde_collector.control.service import ControlService
+from sonde_collector.db import migrate
+from sonde_collector.db.errors import SchemaMissing, SchemaTooOld
+from sonde_collector.db.pool import EMBEDDED, Database, open_database
+from sonde_collector.ingest.metrics import IngestMetrics
+from sonde_collector.ingest.service import SERVER_OPTIONS, IngestService
+from sonde_collector.ingest.settings import IngestSettings
+from sonde_collector.ingest.writer import Writer
+from sonde_collector.maintain.loop import ensure_partitions, keep_partitions
+from sonde_collector.read.metrics import Metrics
+from sonde_collector.read.probes import Readiness, http_app
+from sonde_proto.v1 import control_pb2, control_pb2_grpc, ingest_pb2
+
+_SERVICES = tuple(
+    file.services_by_name[name].full_name
+    for file, name in ((ingest_pb2.DESCRIPTOR, "Ingest"), (control_pb2.DESCRIPTOR, "Control"))
+)
+# Without it a second collector on the same port would share it silently, and take half of the agents.
+_OPTIONS = (*SERVER_OPTIONS, ("grpc.so_reuseport", 0))
+_LAST_CALLS_S = 1.0  # for health and reflection calls that are open when everything else has ended
+_HEALTH_EVERY_S = 5.0
+_log = structlog.get_logger()
+
+
+class StartError(Exception):
+    """The collector can't start; the text says why and what to do."""
+
+
+def serve(config: CollectorConfig) -> None:
+    """Run the collector until SIGTERM or SIGINT.
+
+    Raises:
+        StartError: an address can't be listened on, or a certificate can't be used.
+        DatabaseError: the database can't be used.
+    """
+    with open_database(config.database.url, config.state_dir, check_schema=False) as database:
+        _make_ready(database, config)
+        asyncio.run(_Collector(config, database).run())
+
+
+def _make_ready(database: Database, config: CollectorConfig) -> None:
+    """See to schema and partitions before any agent can connect."""
+    with database.connect(autocommit=True) as conn:
+        if config.database.url == EMBEDDED:
+            if applied := migrate.migrate(conn):
+                _log.info("migrated", applied=applied)
+        else:
+            try:
+                migrate.check(conn)
+            except (SchemaMissing, SchemaTooOld) as error:
+                raise type(error)(
+                    f"{error} (a shared database changes when its operator "
+                    "says so, not because a collector starts)"
+                ) from None
+    if made := ensure_partitions(database, config.partitions):
+        _log.info("partitions_made", names=made)
+
+
+class _Collector:
+    """Every part of one running collector."""
+
+    def __init__(self, config: CollectorConfig, database: Database) -> None:
+        self._config = config
+        self._database = database
+        self._metrics = Metrics(database)
+        counted = IngestMetrics(self._metrics.registry)
+        writer = Writer(database, _ingest_settings(config), counted)
+        self._ingest = IngestService(database, writer, counted)
+        self._directory = Directory(database)
+        self._reports = Reports(database)
+        self._control = ControlService(self._directory, self._reports)
+        self._readiness = Readiness(database, writer.stuck)
+        self._health = health.aio.HealthServicer()
+
+    async def run(self) -> None:
+        """Serve until a signal comes, then stop in order."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await self._directory.refresh()
+        with _listen_http(self._config.http.listen) as listener:
+            server = self._grpc_server()
+            self._ingest.start()
+            await server.start()
+            http = _Http(
+                uvicorn.Config(
+                    http_app(self._readiness, self._metrics),
+                    log_config=None,
+                    access_log=False,
+                    lifespan="off",
+                    ws="none",
+                    http="h11",
+                    timeout_graceful_shutdown=1,
+                )
+            )
+            background: list[Coroutine[Any, Any, None]] = [
+                http.serve(sockets=[listener]),
+                self._directory.run(),
+                self._reports.run(),
+                self._follow_readiness(),
+                keep_partitions(self._database, self._config.partitions),
+            ]
+            async with asyncio.TaskGroup() as group:
+                serving, *tasks = [group.create_task(each) for each in background]
+                systemd.notify("READY=1")
+                _log.info("serving", grpc=list(self._config.grpc.listen), http=self._config.http.listen)
+                await stop.wait()
+                systemd.notify("STOPPING=1")
+                _log.info("stopping")
+                await self._stop(server)
+                http.should_exit = True
+                for task in tasks:
+                    task.cancel()
+                await serving
+        _log.info("stopped")
+
+    async def _stop(self, server: grpc.aio.Server) -> None:
+        """End in order: no new batches, acks for what is committed, nothing else."""
+        self._readiness.stopping = True
+        await self._health.enter_graceful_shutdown()
+        self._control.stop()
+        await self._ingest.stop()
+        await self._reports.flush()
+        await server.stop(_LAST_CALLS_S)
+
+    def _grpc_server(self) -> grpc.aio.Server:
+        server = grpc.aio.server(options=_OPTIONS)
+        self._ingest.add_to(server)
+        control_pb2_grpc.add_ControlServicer_to_server(self._control, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+        credentials = _credentials(self._config.grpc)
+        for listen in self._config.grpc.listen:
+            try:
+                if credentials is not None and not listen.startswith("unix:"):
+                    server.add_secure_port(listen, credentials)
+                else:
+                    server.add_insecure_port(listen)
+            except RuntimeError:
+                raise StartError(
+                    f'grpc.listen: can\'t listen on "{listen}": it is in use, or not an address of this host'
+                ) from None
+        return server
+
+    async def _follow_readiness(self) -> None:
+        """Keep grpc.health.v1 as /readyz says, and tell each change once."""
+        before: bool | None = None
+        while True:
+            checks = await self._readiness.checks()
+            wrong = {name: why for name, why in checks.items() if why}
+            if (not wrong) != before:
+                status = (
+                    health_pb2.HealthCheckResponse.NOT_SERVING
+                    if wrong
+                    else health_pb2.HealthCheckResponse.SERVING
+                )
+                for name in ("", *_SERVICES):
+                    await self._health.set(name, status)
+                if wrong:
+                    _log.warning("not_ready", **wrong)
+                elif before is not None:
+                    _log.info("ready_again")
+            before = not wrong
+            await asyncio.sleep(_HEALTH_EVERY_S)
+
+
+class _Http(uvicorn.Server):
+    """Uvicorn without its signal handlers: stopping is the collector's business."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+def _listen_http(listen: str) -> socket.socket:
+    host, port = split_address(listen)
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=128
+        )
+    except OSError as error:
+        raise StartError(f'http.listen: can\'t listen on "{listen}": {error.strerror or error}') from None
+
+
+def _credentials(settings: Grpc) -> grpc.ServerCredentials | None:
+    """Give what TLS needs, proven to fit together: gRPC itself would only fail at every handshake."""
+    if settings.tls_cert is None or settings.tls_key is None or settings.client_ca is None:
+        return None
+    try:
+        trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        trial.load_cert_chain(settings.tls_cert, settings.tls_key)
+        trial.load_verify_locations(settings.client_ca)
+    except (ssl.SSLError, OSError) as error:
+        raise StartError(
+            f"grpc.tls_cert, tls_key, client_ca: not a certificate, its own key and a CA, all in PEM: {error}"
+        ) from None
+    return grpc.ssl_server_credentials(
+        [(settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())],
+        root_certificates=settings.client_ca.read_bytes(),
+        require_client_auth=True,
+    )
+
+
+def _ingest_settings(config: CollectorConfig) -> IngestSettings:
+    return IngestSettings(
+        fk_check=config.ingest.fk_check,
+        writers=config.ingest.writers,
+        max_batch_rows=config.ingest.max_batch_rows,
+        retention_s=config.retention.raw,
+        partition_every=config.partitions.every,
+    )

@@ -1,0 +1,1 @@
+"""The commands of sonde-collector, one file per group; each adds its own parsers."""

@@ -1,0 +1,133 @@
+"""`agents` and `status`: how fleet and database are now."""
+
+import argparse
+import time
+from typing import Any
+
+from sonde_collector.commands.output import (
+    ago,
+    joined,
+    number,
+    say,
+    say_json,
+    say_table,
+)
+from sonde_collector.commands.parsers import Subparsers, add
+from sonde_collector.config import CollectorConfig
+from sonde_collector.db.pool import open_database
+from sonde_collector.read import status as read
+from sonde_proto.units import format_size
+
+
+def register(commands: Subparsers) -> None:
+    """Add the parsers."""
+    add(
+        commands, "agents", agents, "every vantage's agent: last seen, revision, what waits, what is wrong",
+        examples=(
+            "sonde-collector agents",
+            "sonde-collector agents --json | jq '.[] | select(.state != \"live\")'",
+        ),
+    )  # fmt: skip
+    add(
+        commands, "status", status, "the health of database and fleet on one screen",
+        examples=("sonde-collector status", "sonde-collector status --json"),
+    )  # fmt: skip
+
+
+def agents(config: CollectorConfig, args: argparse.Namespace) -> int:
+    """Show the agents."""
+    with (
+        open_database(config.database.url, config.state_dir) as database,
+        database.connect(autocommit=True) as conn,
+    ):
+        rows = read.agents(conn)
+    if args.json:
+        say_json(rows)
+        return 0
+    if not rows:
+        say("no vantage yet: write a fleet file and run `sonde-collector apply fleet.toml`")
+        return 0
+    headers = (
+        "vantage",
+        "state",
+        "version",
+        "revision",
+        "seen",
+        "lag",
+        "spool rows",
+        "clock ms",
+        "ready",
+        "what is wrong",
+    )
+    say_table(headers, [_agent(row) for row in rows])
+    return 0
+
+
+def _agent(row: dict[str, Any]) -> tuple[str, ...]:
+    if row["silent_s"] is None:
+        return (row["vantage"], row["state"], *["-"] * 7, "")
+    revision = f"{row['revision']} (behind {row['assigned'] or 0})" if row["behind"] else str(row["revision"])
+    ready = "yes" if row["ready"] else "no"
+    return (
+        row["vantage"], row["state"], row["version"], revision,
+        f"{ago(row['silent_s'])} ago", ago(row["lag_s"]), str(row["spool_rows"]),
+        number(row["clock_offset_ms"], 1), ready, _wrong(row),
+    )  # fmt: skip
+
+
+def _wrong(row: dict[str, Any]) -> str:
+    parts = [row["reason"] if not row["ready"] else "", row["last_error"]]
+    if refused := row["refused"]:
+        first = refused[0]
+        more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
+        parts.append(f"refuses {first['task']}{more}: {first['reason']}")
+    return "; ".join(part for part in parts if part)
+
+
+def status(config: CollectorConfig, args: argparse.Namespace) -> int:
+    """Show the health."""
+    with (
+        open_database(config.database.url, config.state_dir) as database,
+        database.connect(autocommit=True) as conn,
+    ):
+        now = read.status(conn)
+    if args.json:
+        say_json(now)
+        return 0
+    database_, fleet = now["database"], now["agents"]
+    size, version = format_size(database_["bytes"]), database_["version"]
+    oldest = fleet["oldest_unacked"]
+    waiting = ago(time.time() - oldest.timestamp()) if oldest else "none"
+    until = min((one["until"] for one in now["partitions"] if one["until"]), default=None)
+    lines = {
+        "database": f"{database_['name']}, {size}, PostgreSQL {version}",
+        "schema": now["schema"]["at"]
+        + (f", pending: {', '.join(now['schema']['pending'])}" * bool(now["schema"]["pending"])),
+        "partitions": f"{sum(one['count'] for one in now['partitions'])}, all until {until:%Y-%m-%d}"
+        if until
+        else "none",
+        "agents": joined({name: fleet[key] for name, key in _AGENT_WORDS}),
+        "oldest unacked": f"{waiting} ({fleet['spool_rows']} results wait on agents)",
+        "rejected": joined({one["reason"]: one["rows"] for one in now["rejected"]}) or "none",
+        "gaps": joined({one["reason"]: f"{one['gaps']} ({one['results']} results)" for one in now["gaps"]})
+        or "none",
+    }
+    width = max(map(len, lines))
+    for name, text in lines.items():
+        say(f"{name.ljust(width)}  {text}")
+    say()
+    rows = [(one["table"], _count(one["last_minute"]), _count(one["last_hour"])) for one in now["rows"]]
+    say_table(("rows measured in", "last minute", "last hour"), rows)
+    return 0
+
+
+_AGENT_WORDS = (
+    ("live", "live"),
+    ("silent", "silent"),
+    ("never seen", "never_seen"),
+    ("not ready", "unready"),
+)
+
+
+def _count(rows: int) -> str:
+    return f"> {read.COUNTED}" if rows > read.COUNTED else str(rows)

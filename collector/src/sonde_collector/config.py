@@ -1,0 +1,211 @@
+"""collector.toml: what one collector listens on, which database it writes, how long it keeps.
+
+The file is read strictly and all mistakes are told at once (`sonde_proto.toml_config`). Plain text is taken
+only from this host: an address that others can reach needs TLS with client certificates, and is
+refused without.
+"""
+
+import ipaddress
+import os
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import attrs
+
+from sonde_proto.toml_config import ConfigError, between, duration_between, load, not_empty
+from sonde_proto.units import Duration
+
+ENVIRONMENT = "SONDE_COLLECTOR_CONFIG"
+_PLACES = (Path("collector.toml"), Path("/etc/sonde/collector.toml"))
+_LAST_PORT = 65_535
+_TLS = ("tls_cert", "tls_key", "client_ca")
+_DAYS_30 = Duration(30 * 86_400.0)
+
+# The folder of the file being read: relative paths in it start there, not where a command happens to be run.
+_folder: ContextVar[Path] = ContextVar("folder")
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Give host and port of "HOST:PORT" or "[IPv6]:PORT". **Pure**.
+
+    Raises:
+        ValueError: `text` is no such address; the message says how to write one.
+    """
+    host, colon, port = text.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    bare_ipv6 = ":" in host and f"[{host}]" not in text
+    if (
+        not colon
+        or not host
+        or bare_ipv6
+        or not (port.isascii() and port.isdigit())
+        or int(port) > _LAST_PORT
+    ):
+        raise ValueError(f'must be "ADDRESS:PORT" such as "127.0.0.1:7443" or "[::1]:7443", not "{text}"')
+    return host, int(port)
+
+
+def is_local(listen: str) -> bool:
+    """Tell whether only this host can reach `listen`: a loopback address or a unix socket. **Pure**."""
+    if listen.startswith("unix:"):
+        return True
+    host, _ = split_address(listen)
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _grpc_address(text: str) -> str:
+    if text.startswith("unix:"):
+        if not text.removeprefix("unix:").startswith("/"):
+            raise ValueError(
+                f'must name an absolute path, such as "unix:/run/sonde/collector.sock", not "{text}"'
+            )
+        return text
+    split_address(text)
+    return text
+
+
+def _http_address(text: str) -> str:
+    if text and not text.startswith("unix:") and is_local(text):
+        return text
+    raise ValueError(
+        f'must be a loopback address such as "127.0.0.1:7480", not "{text}": HTTP is plain text and is not '
+        "offered to other hosts yet; put a TLS proxy on this host in front of it"
+    )
+
+
+def _database_url(text: str) -> str:
+    if text == "embedded:":
+        return text
+    try:
+        scheme = urlsplit(text).scheme
+    except ValueError:
+        scheme = ""
+    if scheme not in ("postgresql", "postgres"):
+        raise ValueError('must be "embedded:" or "postgresql://USER@HOST:PORT/DATABASE"')
+    return text
+
+
+def _in_folder(path: Path) -> Path:
+    return (_folder.get(Path()) / path).absolute()
+
+
+def _readable(path: Path) -> Path:
+    path = _in_folder(path)
+    if not path.is_file() or not os.access(path, os.R_OK):
+        raise ValueError(f'must be a file that can be read; "{path}" is not')
+    return path
+
+
+@attrs.frozen
+class Grpc:
+    """Where agents connect. With `tls_cert` every TCP address speaks TLS; unix sockets never do."""
+
+    listen: Annotated[tuple[Annotated[str, _grpc_address], ...], not_empty] = ("127.0.0.1:7443",)
+    tls_cert: Annotated[Path, _readable] | None = None
+    tls_key: Annotated[Path, _readable] | None = None
+    client_ca: Annotated[Path, _readable] | None = None
+
+    @classmethod
+    def problems(cls, fields: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+        """Give what the keys must satisfy together."""
+        files = [name for name in _TLS if fields.get(name) is not None]
+        if not fields.keys() >= set(_TLS) or len(files) == len(_TLS):
+            return
+        if files:
+            for name in _TLS:
+                if name not in files:
+                    yield name, "is required: tls_cert, tls_key and client_ca go together"
+        for i, listen in enumerate(fields.get("listen", ())):
+            if not is_local(listen):
+                why = "can be reached from other hosts, and plain text is only for loopback"
+                what = "set tls_cert, tls_key and client_ca, or listen on 127.0.0.1, [::1] or unix:/PATH"
+                yield f"listen[{i}]", f'"{listen}" {why}: {what}'
+
+
+@attrs.frozen
+class Http:
+    """Health and metrics, on loopback."""
+
+    listen: Annotated[str, _http_address] = "127.0.0.1:7480"
+
+
+@attrs.frozen
+class Database:
+    """Where everything is kept: "embedded:" or a PostgreSQL URL (15 or newer)."""
+
+    url: Annotated[str, _database_url]
+
+
+@attrs.frozen
+class Ingest:
+    """How results are written."""
+
+    fk_check: Literal["row", "batch"] = "row"
+    writers: Annotated[int, between(1, 16)] = 2
+    max_batch_rows: Annotated[int, between(100, 1_000_000)] = 20_000
+
+
+@attrs.frozen
+class Retention:
+    """How long raw results stay."""
+
+    raw: Annotated[Duration, duration_between("1d", "3650d")] = _DAYS_30
+
+
+@attrs.frozen
+class Partitions:
+    """How the big tables are cut, and how many pieces are made ahead."""
+
+    every: Literal["month", "week", "day"] = "month"
+    ahead: Annotated[int, between(1, 60)] = 2
+
+
+@attrs.frozen
+class CollectorConfig:
+    """All of collector.toml."""
+
+    state_dir: Annotated[Path, _in_folder]
+    database: Database
+    grpc: Grpc = Grpc()
+    http: Http = Http()
+    ingest: Ingest = Ingest()
+    retention: Retention = Retention()
+    partitions: Partitions = Partitions()
+
+
+def find_config(given: Path | None) -> Path:
+    """Give the configuration file to read: the one given, $SONDE_COLLECTOR_CONFIG, or the first that exists.
+
+    Raises:
+        ConfigError: none was named and none is in the usual places.
+    """
+    if given is not None:
+        return given
+    if named := os.environ.get(ENVIRONMENT):
+        return Path(named)
+    for place in _PLACES:
+        if place.exists():
+            return place
+    places = " and ".join(str(place) for place in _PLACES)
+    raise ConfigError([f"no configuration: give --config FILE or set {ENVIRONMENT}; looked for {places}"])
+
+
+def load_config(path: Path) -> CollectorConfig:
+    """Read `path`; relative paths in it are relative to the file's folder.
+
+    Raises:
+        ConfigError: with every mistake.
+    """
+    token = _folder.set(path.parent)
+    try:
+        return load(path, CollectorConfig)
+    finally:
+        _folder.reset(token)

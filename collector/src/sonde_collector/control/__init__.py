@@ -1,0 +1,1 @@
+"""Telling each agent what to run, and hearing how it is."""

@@ -1,0 +1,158 @@
+"""Control.Watch: each agent says how it is, and hears its tasks when they are not those it has."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+
+import grpc
+import structlog
+
+from sonde_collector.control.directory import Directory, Entry
+from sonde_collector.control.reports import Reports
+from sonde_collector.identity import refusal
+from sonde_proto.v1 import control_pb2, control_pb2_grpc
+
+_BACKLOG = 16  # states of one agent that wait for an answer; beyond, the oldest need none
+_log = structlog.get_logger()
+
+Context = grpc.aio.ServicerContext[control_pb2.AgentState, control_pb2.Assignment]
+
+
+class ControlService(control_pb2_grpc.ControlServicer):
+    """Serves Watch from the directory; writes what agents say through `reports`."""
+
+    def __init__(self, directory: Directory, reports: Reports) -> None:
+        self._directory = directory
+        self._reports = reports
+        self._stopping = False
+
+    def stop(self) -> None:
+        """End every Watch: agents come again, here or elsewhere."""
+        self._stopping = True
+        self._directory.wake_all()
+
+    async def Watch(  # noqa: N802 -- gRPC's name
+        self, request_iterator: AsyncIterator[control_pb2.AgentState], context: Context
+    ) -> AsyncIterator[control_pb2.Assignment]:
+        """Answer each state with the clock, and with the tasks where they changed."""
+        first = await anext(aiter(request_iterator), None)
+        if first is None:
+            return
+        received = _now_us()
+        if self._stopping:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the collector is stopping")
+        if why := refusal(context.auth_context(), first.vantage):
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, why)
+        entry = await self._directory.find(first.vantage)
+        if entry is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, _unknown(first.vantage))
+            return
+        with self._directory.watching(first.vantage) as wake:
+            watch = _Watch(self, context, first.vantage, wake)
+            watch.hear(entry, first, received)
+            listening = asyncio.create_task(watch.listen(request_iterator))
+            try:
+                async for assignment in watch.answers():
+                    yield assignment
+            finally:
+                listening.cancel()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether every Watch must end."""
+        return self._stopping
+
+    @property
+    def directory(self) -> Directory:
+        """What is assigned."""
+        return self._directory
+
+    @property
+    def reports(self) -> Reports:
+        """Where states go."""
+        return self._reports
+
+
+class _Watch:
+    """One agent's connection: one task hears, one answers."""
+
+    def __init__(self, service: ControlService, context: Context, vantage: str, wake: asyncio.Event) -> None:
+        self._service = service
+        self._context = context
+        self._vantage = vantage
+        self._wake = wake
+        self._heard: deque[tuple[control_pb2.AgentState, int]] = deque(maxlen=_BACKLOG)
+        self._ended = False
+        self._has: tuple[bytes, int] = (b"", 0)
+
+    def hear(self, entry: Entry, state: control_pb2.AgentState, received_us: int) -> None:
+        """Take in one state."""
+        self._service.reports.take(entry.probe_id, state, received_us)
+        self._heard.append((state, received_us))
+        self._wake.set()
+
+    async def listen(self, states: AsyncIterator[control_pb2.AgentState]) -> None:
+        """Take in states until the agent closes."""
+        try:
+            async for state in states:
+                received = _now_us()
+                entry = self._service.directory.known(self._vantage)
+                if entry is not None and state.vantage == self._vantage:
+                    self.hear(entry, state, received)
+        finally:
+            self._ended = True
+            self._wake.set()
+
+    async def answers(self) -> AsyncIterator[control_pb2.Assignment]:
+        """Give answers until the agent or the collector ends it."""
+        while not self._ended or self._heard:
+            await self._wake.wait()
+            self._wake.clear()
+            if self._service.stopping:
+                await self._context.abort(grpc.StatusCode.UNAVAILABLE, "the collector is stopping")
+            entry = self._service.directory.known(self._vantage)
+            if entry is None:
+                await self._context.abort(grpc.StatusCode.NOT_FOUND, _unknown(self._vantage))
+                return
+            if not self._heard and (assignment := await self._answer(entry, None)):
+                yield assignment
+            while self._heard:
+                if assignment := await self._answer(entry, self._heard.popleft()):
+                    yield assignment
+
+    async def _answer(
+        self, entry: Entry, heard: tuple[control_pb2.AgentState, int] | None
+    ) -> control_pb2.Assignment | None:
+        """Give what to send: tasks where the agent lacks them, else the clock for a word that was heard."""
+        directory = self._service.directory
+        if heard is not None:
+            self._has = (heard[0].database_id, heard[0].revision)
+        if self._has == (directory.database_id, entry.revision):
+            if heard is None:
+                return None
+            assignment = control_pb2.Assignment(
+                revision=entry.revision, database_id=directory.database_id, unchanged=True
+            )
+        else:
+            assignment = await directory.assignment(entry)
+            _log.info(
+                "assigned", vantage=self._vantage, revision=assignment.revision, tasks=len(assignment.tasks)
+            )
+            self._has = (assignment.database_id, assignment.revision)
+        if heard is not None:
+            assignment.clock.agent_sent_at_us = heard[0].sent_at_us
+            assignment.clock.received_at_us = heard[1]
+            assignment.clock.sent_at_us = _now_us()
+        return assignment
+
+
+def _unknown(vantage: str) -> str:
+    return (
+        f'vantage "{vantage}" is not in the inventory: add [[vantage]] with code = "{vantage}" to the '
+        "fleet file and run `sonde-collector apply`"
+    )
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

@@ -1,0 +1,1 @@
+"""The only room that speaks SQL: connections, schema, partitions, COPY. Statements live in ``sql/``."""

@@ -1,0 +1,1 @@
+"""What is measured, from where and how often: fleet.toml, and its way into the database."""

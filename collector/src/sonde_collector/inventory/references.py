@@ -1,0 +1,97 @@
+"""What the tables of fleet.toml must satisfy together: unique keys, known references, runs that fit."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Any
+
+from sonde_collector.inventory import cost
+from sonde_collector.inventory.model import Chosen, Plan, Server
+
+Problem = tuple[str, str]
+_GLOB = frozenset("*?[")
+
+
+def problems(fields: Mapping[str, Any]) -> Iterator[Problem]:
+    """Give (path, mistake) of everything wrong between the tables that were read well. **Pure**."""
+    yield from _unique(fields, "vantage", "code", lambda one: one.code.lower())
+    yield from _unique(fields, "provider", "key", lambda one: one.key)
+    yield from _unique(fields, "provider", "name", lambda one: one.name)
+    yield from _unique(fields, "server", "key", lambda one: one.key)
+    yield from _unique(
+        fields, "server", "hostname", lambda one: one.hostname and (one.provider, one.hostname)
+    )
+    yield from _unique(fields, "server", "ip_address", _only_by_address)
+    yield from _unique(fields, "target", "key", lambda one: one.key)
+    yield from _unique(fields, "plan", "key", lambda one: one.key)
+    yield from _servers(fields)
+    for i, plan in enumerate(fields.get("plan", ())):
+        yield from _plan(f"plan[{i}]", plan, fields)
+
+
+def chosen(choice: Chosen | None, keys: Iterable[str]) -> list[str]:
+    """Give which of `keys` a plan chooses: all for "*", none for None, else by key or glob. **Pure**."""
+    if choice is None:
+        return []
+    patterns = ("*",) if isinstance(choice, str) else choice
+    exact = {pattern for pattern in patterns if not _GLOB & set(pattern)}
+    globs = [pattern for pattern in patterns if _GLOB & set(pattern)]
+    return [key for key in keys if key in exact or any(fnmatchcase(key, glob) for glob in globs)]
+
+
+def _only_by_address(server: Server) -> object:
+    # Several names may share an address; without a name the address is all there is to tell servers apart.
+    return None if server.hostname else server.ip_address and (server.provider, server.ip_address)
+
+
+def _unique(
+    fields: Mapping[str, Any], table: str, name: str, by: Callable[[Any], object]
+) -> Iterator[Problem]:
+    first: dict[object, int] = {}
+    for i, one in enumerate(fields.get(table, ())):
+        value = by(one)
+        if value and first.setdefault(value, i) != i:
+            yield f"{table}[{i}].{name}", f'"{getattr(one, name)}" is used by {table}[{first[value]}] already'
+
+
+def _servers(fields: Mapping[str, Any]) -> Iterator[Problem]:
+    targets = {one.key for one in fields.get("target", ())}
+    providers = [one.key for one in fields["provider"]] if "provider" in fields else None
+    for i, server in enumerate(fields.get("server", ())):
+        if providers is not None and server.provider not in providers:
+            yield (
+                f"server[{i}].provider",
+                f'"{server.provider}" is no [[provider]] key{_near(server.provider, providers)}',
+            )
+        if server.key in targets:
+            yield (
+                f"server[{i}].key",
+                f'"{server.key}" is a [[target]] key already; results are told apart by key',
+            )
+
+
+def _plan(at: str, plan: Plan, fields: Mapping[str, Any]) -> Iterator[Problem]:
+    tables = (("servers", "server", "key"), ("targets", "target", "key"), ("vantages", "vantage", "code"))
+    for name, table, key in tables:
+        if table in fields:
+            yield from _reference(
+                f"{at}.{name}", getattr(plan, name), [getattr(one, key) for one in fields[table]], table
+            )
+    yield from ((f"{at}.{name}" if name else at, message) for name, message in cost.misfits(plan))
+
+
+def _reference(at: str, choice: Chosen | None, keys: Sequence[str], table: str) -> Iterator[Problem]:
+    if choice is None or isinstance(choice, str):
+        return
+    known = frozenset(keys)
+    for i, pattern in enumerate(choice):
+        if _GLOB & set(pattern):
+            if not chosen((pattern,), keys):
+                yield f"{at}[{i}]", f'"{pattern}" matches no [[{table}]]'
+        elif pattern not in known:
+            yield f"{at}[{i}]", f'"{pattern}" is no [[{table}]]{_near(pattern, keys)}'
+
+
+def _near(word: str, known: Sequence[str]) -> str:
+    near = get_close_matches(word, known, n=1)
+    return f'; did you mean "{near[0]}"?' if near else ""

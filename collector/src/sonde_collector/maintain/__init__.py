@@ -1,0 +1,1 @@
+"""What the collector does for the database on its own: partitions."""

@@ -1,0 +1,91 @@
+"""/healthz, /readyz and /metrics."""
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import Callable, Mapping
+
+from psycopg_pool import PoolTimeout
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from sonde_collector.db.migrate import pending
+from sonde_collector.db.pool import Database
+from sonde_collector.db.queries import query
+from sonde_collector.read.metrics import CONTENT_TYPE, Metrics
+from sonde_collector.read.status import partitions_lack
+
+CHECK_S = 3.0  # a check that takes longer has failed
+KEPT_S = 1.0  # however often one asks, the database is asked once in this time
+_AHEAD = dt.timedelta(hours=12)
+
+Checks = Mapping[str, str | None]
+
+
+class Readiness:
+    """Whether this collector can commit what agents send.
+
+    Args:
+        database: where to.
+        stuck: gives why the writer makes no progress, or None.
+    """
+
+    def __init__(self, database: Database, stuck: Callable[[], str | None]) -> None:
+        self._database = database
+        self._stuck = stuck
+        self._asking = asyncio.Lock()
+        self._asked_at = float("-inf")
+        self._checks: Checks = {}
+        self.stopping = False
+
+    async def checks(self) -> Checks:
+        """Give check -> None when well, else why not, in words."""
+        async with self._asking:
+            if time.monotonic() - self._asked_at > KEPT_S:
+                self._checks = await self._ask()
+                self._asked_at = time.monotonic()
+        stopping = {"process": "the collector is stopping"} if self.stopping else {}
+        return {**self._checks, "writer": self._stuck(), **stopping}
+
+    async def _ask(self) -> Checks:
+        try:
+            async with asyncio.timeout(CHECK_S):
+                return await asyncio.to_thread(self._look)
+        except TimeoutError:
+            return {"database": f"no answer within {CHECK_S:.0f} s"}
+
+    def _look(self) -> Checks:
+        try:
+            with self._database.pool.connection(timeout=CHECK_S) as conn:
+                conn.execute(query("status_ping"))
+                waiting = [migration.name for migration in pending(conn)]
+                lacking = partitions_lack(conn, dt.datetime.now(dt.UTC), ahead=_AHEAD)
+        except PoolTimeout:
+            return {"database": "no connection is free or can be made"}
+        except Exception as error:  # noqa: BLE001 -- whatever is wrong with the database is the answer
+            return {"database": " ".join(str(error).split())}
+        schema = f"migrations wait: {', '.join(waiting)}; run `sonde-collector migrate`" if waiting else None
+        partitions = f"none ahead for {', '.join(lacking)}" if lacking else None
+        return {"database": None, "schema": schema, "partitions": partitions}
+
+
+def http_app(readiness: Readiness, metrics: Metrics) -> Starlette:
+    """Give the HTTP application."""
+
+    async def healthz(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_: Request) -> Response:
+        checks = await readiness.checks()
+        ready = not any(checks.values())
+        body = {"ready": ready, "checks": {name: why or "ok" for name, why in checks.items()}}
+        return JSONResponse(body, status_code=200 if ready else 503)
+
+    async def show_metrics(_: Request) -> Response:
+        return Response(await metrics.text(), media_type=CONTENT_TYPE)
+
+    return Starlette(
+        routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", show_metrics)]
+    )

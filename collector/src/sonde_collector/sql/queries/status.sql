@@ -1,0 +1,97 @@
+-- name: status_agents
+-- One row a vantage that is active or has spoken. lag_s: age of the oldest result that waits on the agent.
+SELECT p.code AS vantage, coalesce(p.is_active, false) AS active, a.version, a.revision, s.revision AS assigned,
+  a.last_seen, extract(epoch FROM now() - a.last_seen)::float8 AS silent_s, a.started_at, a.ready, a.reason,
+  a.clock_offset_ms::float8 AS clock_offset_ms, a.spool_rows, a.spool_bytes,
+  CASE WHEN a.spool_rows > 0 THEN greatest(extract(epoch FROM now() - a.spool_oldest), 0) ELSE 0 END::float8 AS lag_s,
+  a.last_error, a.capabilities, a.refused
+FROM probe_locations p
+LEFT JOIN sonde.agents a ON a.probe_id = p.id
+LEFT JOIN sonde.assignments s ON s.probe_id = p.id
+WHERE p.is_active OR a.last_seen > now() - interval '1 day'
+ORDER BY p.code;
+
+-- name: status_agents_brief
+-- For metrics: the agents heard most recently, at most so many.
+SELECT p.code, extract(epoch FROM a.last_seen)::float8,
+  CASE WHEN a.spool_rows > 0 THEN greatest(extract(epoch FROM now() - a.spool_oldest), 0) ELSE 0 END::float8,
+  a.spool_rows, a.ready
+FROM sonde.agents a JOIN probe_locations p ON p.id = a.probe_id
+WHERE p.is_active
+ORDER BY a.last_seen DESC LIMIT %s;
+
+-- name: status_counts
+SELECT count(*) FILTER (WHERE a.last_seen >= now() - %(silent)s::float8 * interval '1 second') AS live,
+  count(*) FILTER (WHERE a.last_seen < now() - %(silent)s::float8 * interval '1 second') AS silent,
+  count(*) FILTER (WHERE a.last_seen IS NULL) AS never_seen,
+  count(*) FILTER (WHERE NOT a.ready) AS unready,
+  min(a.spool_oldest) FILTER (WHERE a.spool_rows > 0) AS oldest_unacked,
+  coalesce(sum(a.spool_rows), 0)::bigint AS spool_rows
+FROM probe_locations p LEFT JOIN sonde.agents a ON a.probe_id = p.id
+WHERE p.is_active;
+
+-- name: status_database
+SELECT current_database() AS name, pg_database_size(current_database()) AS bytes,
+  current_setting('server_version') AS version, (SELECT id::text FROM sonde.database) AS id;
+
+-- name: status_rows
+-- Rows by when they were measured; counting ends at a million, as nobody waits for an exact count.
+SELECT t.name,
+  CASE t.name
+    WHEN 'performance_logs' THEN (SELECT count(*) FROM (
+      SELECT FROM performance_logs WHERE measured_at > now() - t.age AND measured_at <= now() LIMIT 1000001) x)
+    WHEN 'sonde.endpoint_checks' THEN (SELECT count(*) FROM (
+      SELECT FROM sonde.endpoint_checks WHERE measured_at > now() - t.age AND measured_at <= now() LIMIT 1000001) x)
+    WHEN 'sonde.vantage_health' THEN (SELECT count(*) FROM (
+      SELECT FROM sonde.vantage_health WHERE measured_at > now() - t.age AND measured_at <= now() LIMIT 1000001) x)
+    WHEN 'sonde.missed_runs' THEN (SELECT count(*) FROM (
+      SELECT FROM sonde.missed_runs WHERE measured_at > now() - t.age AND measured_at <= now() LIMIT 1000001) x)
+  END AS rows
+FROM (
+  SELECT name, %(seconds)s::float8 * interval '1 second' AS age
+  FROM unnest(ARRAY['performance_logs', 'sonde.endpoint_checks', 'sonde.vantage_health', 'sonde.missed_runs']) name
+) t;
+
+-- name: status_rejected
+SELECT reason, count(*) AS rows, max(rejected_at) AS last FROM sonde.rejected_results GROUP BY reason ORDER BY reason;
+
+-- name: status_gaps
+SELECT reason, count(*) AS gaps, sum(results)::bigint AS results FROM sonde.gaps GROUP BY reason ORDER BY reason;
+
+-- name: status_ping
+SELECT 1;
+
+-- name: top_servers
+-- The ranking of the last minutes: servers that answer first, by median ping, then by loss.
+SELECT coalesce(k.key, s.hostname, host(s.ip_address)) AS server, p.name AS provider, c.name AS city, co.iso_code AS country,
+  count(*) AS runs,
+  percentile_cont(0.5) WITHIN GROUP (ORDER BY l.ping_ms)::float8 AS ping_ms,
+  avg(l.jitter_ms)::float8 AS jitter_ms,
+  (100.0 * (1 - sum(l.received)::float8 / nullif(sum(l.sent), 0)))::float8 AS loss_pct,
+  (100.0 * avg(l.connection_success::int))::float8 AS up_pct,
+  count(DISTINCT l.probe_id) AS vantages,
+  extract(epoch FROM now() - max(l.measured_at))::float8 AS age_s
+FROM performance_logs l
+JOIN servers s ON s.id = l.server_id
+JOIN providers p ON p.id = s.provider_id
+JOIN cities c ON c.id = s.city_id
+JOIN countries co ON co.id = c.country_id
+LEFT JOIN sonde.server_keys k ON k.server_id = s.id
+WHERE l.measured_at > now() - %(seconds)s::float8 * interval '1 second'
+GROUP BY s.id, k.key, p.name, c.name, co.iso_code
+ORDER BY percentile_cont(0.5) WITHIN GROUP (ORDER BY l.ping_ms) NULLS LAST, 8 NULLS LAST, 1
+LIMIT %(limit)s;
+
+-- name: top_targets
+SELECT t.key AS target, e.kind, coalesce(e.address, '') AS address, count(*) AS runs,
+  percentile_cont(0.5) WITHIN GROUP (ORDER BY e.total_ms) FILTER (WHERE e.ok)::float8 AS total_ms,
+  percentile_cont(0.5) WITHIN GROUP (ORDER BY e.first_byte_ms) FILTER (WHERE e.ok)::float8 AS first_byte_ms,
+  (100.0 * avg(e.ok::int))::float8 AS ok_pct,
+  (array_agg(coalesce(e.mismatch, e.failure) ORDER BY e.measured_at DESC) FILTER (WHERE NOT e.ok))[1] AS last_failure,
+  count(DISTINCT e.probe_id) AS vantages,
+  extract(epoch FROM now() - max(e.measured_at))::float8 AS age_s
+FROM sonde.endpoint_checks e JOIN sonde.targets t ON t.id = e.target_id
+WHERE e.measured_at > now() - %(seconds)s::float8 * interval '1 second'
+GROUP BY t.key, e.kind, coalesce(e.address, '')
+ORDER BY 7 DESC, 5 NULLS LAST, 1, 3
+LIMIT %(limit)s;
