@@ -1,0 +1,59 @@
+"""What the demo finds out about its host."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sonde_lab import namespace
+from sonde_lab.host import DemoError, free_port, only_one, socket_path
+
+
+def test_a_port_in_use_is_passed_over() -> None:
+    """The preferred port is taken when it is free on all addresses, and only then."""
+    free = free_port(("127.0.0.1",), 0)
+    assert free_port(("127.0.0.1", "127.2.0.1"), free) == free
+    with socket.create_server(("127.2.0.1", free)):
+        assert free_port(("127.0.0.1", "127.2.0.1"), free) != free
+
+
+def test_a_long_folder_gets_a_short_socket(tmp_path: Path) -> None:
+    """A unix socket's path always fits into what the kernel takes."""
+    assert socket_path(Path("/run/demo")) == Path("/run/demo/collector.sock")
+    deep = socket_path(tmp_path / ("x" * 120))
+    assert len(os.fsencode(deep)) <= 107
+    deep.parent.rmdir()
+
+
+def test_a_folder_that_is_no_folder_is_named(tmp_path: Path) -> None:
+    """A demo that can't write its folder says which, and what to do."""
+    taken = tmp_path / "file"
+    taken.touch()
+    with pytest.raises(DemoError, match="--dir"), only_one(taken):
+        pass
+
+
+def test_an_ordinary_user_may_ping_in_his_namespace() -> None:
+    """In a namespace that namespace.create made, a ping socket opens and loopback answers."""
+    try:
+        room = namespace.create()
+    except namespace.NamespaceError as error:
+        pytest.skip(f"no user namespaces for this user: {error}")
+    script = (
+        "import socket, struct\n"
+        "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)\n"
+        "s.settimeout(5)\n"
+        "s.sendto(struct.pack('!BBHHH', 8, 0, 0, 0, 1), ('127.1.0.1', 0))\n"
+        "print(s.recv(100)[0])\n"
+    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", script], preexec_fn=room.enter, capture_output=True, text=True, check=False
+        )
+    finally:
+        os.close(room.user_fd)
+        os.close(room.net_fd)
+    assert done.stdout.strip() == "0", done.stderr

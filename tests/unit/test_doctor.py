@@ -1,0 +1,93 @@
+"""What a host lacks, and how to mend it."""
+
+import datetime as dt
+import socket
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from sonde_agent import doctor
+from sonde_agent.config import AgentConfig, SpoolBounds, Tls
+from sonde_proto.units import Size
+
+
+def config(tmp_path: Path, collector: str, spool: SpoolBounds | None = None) -> AgentConfig:
+    """A configuration with that collector."""
+    return AgentConfig(
+        collector=collector, vantage="v", state_dir=tmp_path / "new", spool=spool or SpoolBounds()
+    )
+
+
+def certificate(tmp_path: Path, days: float) -> Tls:
+    """A key and a certificate of its own that ends in `days`."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "v")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=100))
+        .not_valid_after(now + dt.timedelta(days=days))
+        .sign(key, hashes.SHA256())
+    )
+    cert_file, key_file = tmp_path / "v.pem", tmp_path / "v.key"
+    cert_file.write_bytes(b"a comment\n" + made.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return Tls(cert_file, cert_file, key_file)
+
+
+def test_every_finding_that_is_lacking_says_how_to_mend_it(tmp_path: Path) -> None:
+    """On this host, whatever it has: each capability is one line, and none that is lacking lacks its cure."""
+    findings = list(doctor.examine(config(tmp_path, "127.0.0.1:1")))
+    assert [finding.name for finding in findings] == [
+        "ICMP echo, IPv4", "ICMP echo, IPv6", "raw sockets", "IPv4 route", "IPv6 route", "kernel timestamps",
+        "TUN device", "time sync", "state_dir space", "collector",
+    ]  # fmt: skip
+    assert {finding.state for finding in findings} <= {"ok", "note", "lacking"}
+    assert all(finding.mend for finding in findings if finding.state == "lacking")
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_collector_is_ok_when_it_listens(tmp_path: Path) -> None:
+    """A listening port and a listening socket file are ok; else it is lacking, with the system's word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert doctor.collector(config(tmp_path, f"127.0.0.1:{port}")).state == "ok"
+    finding = doctor.collector(config(tmp_path, f"127.0.0.1:{port}"))
+    assert (finding.state, "Connection refused" in finding.detail) == ("lacking", True)
+    path = tmp_path / "c.sock"
+    with socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(str(path))
+        unix.listen()
+        assert doctor.collector(config(tmp_path, f"unix:{path}")).state == "ok"
+    assert doctor.collector(config(tmp_path, f"unix:{path}.gone")).state == "lacking"
+
+
+def test_too_little_space_is_lacking(tmp_path: Path) -> None:
+    """A spool bound beyond what the disk has free is told before it is met."""
+    too_much = SpoolBounds(max_bytes=Size(10**18))
+    assert doctor.state_space(config(tmp_path, "127.0.0.1:1", too_much)).state == "lacking"
+
+
+@pytest.mark.parametrize(("days", "state"), [(90, "ok"), (5, "note"), (-5, "lacking")])
+def test_a_certificate_is_judged_by_its_end(tmp_path: Path, days: float, state: str) -> None:
+    """Long valid is ok, soon over is a note with what to do, over is lacking."""
+    finding = doctor.certificate(certificate(tmp_path, days))
+    assert finding.state == state
+    assert bool(finding.mend) == (state != "ok")
+
+
+def test_a_key_of_another_certificate_is_lacking(tmp_path: Path) -> None:
+    """Files that do not belong together are found before the collector refuses them."""
+    files = certificate(tmp_path, 90)
+    (tmp_path / "other").mkdir()
+    other = certificate(tmp_path / "other", 90)
+    assert doctor.certificate(Tls(files.ca, files.cert, other.key)).state == "lacking"
+    (tmp_path / "empty.pem").touch()
+    assert doctor.certificate(Tls(files.ca, tmp_path / "empty.pem", files.key)).state == "lacking"
