@@ -28,6 +28,7 @@ from sonde_lab.processes import Child, ChildFailed, wait_until
 _BIN = Path(sysconfig.get_path("scripts"))
 _PORTS = (7443, 7480, 7481, 7482)  # gRPC, HTTP, and /metrics of both agents
 _ANY_PORTS = (0, 0, 0, 0)
+_EDGE_PORT = "8443"
 _REFRESH_S = 1.0
 _PLAIN_EVERY_S = 5.0
 _RATE_OVER_S = 10.0
@@ -87,9 +88,10 @@ class _Demo:
     def run(self, seconds: float | None) -> int:
         room, ping = _room()
         with ExitStack() as stack:
-            plan = self._collector(stack, room, ping=ping)
+            edge_port = self._edges(stack, room)
+            plan = self._collector(stack, room, ping=ping, edge_port=edge_port)
             agents = stack.enter_context(ExitStack())
-            since = self._start(plan, room, agents)
+            since = self._agents(plan, room, agents)
             with psycopg.connect(_dsn(plan), autocommit=True) as connection:
                 try:
                     self._watch(connection, since, seconds)
@@ -106,30 +108,38 @@ class _Demo:
             print(f"the programs' own words are in {_shown(self._folder / 'logs')}/", file=sys.stderr)
         return 1 if absent else 0
 
-    def _write(self, room: Namespace | None, *, ping: bool, ports: tuple[int, ...]) -> Plan:
+    def _edges(self, stack: ExitStack, room: Namespace | None) -> int:
+        """Start the edges; return their port."""
+        print(f"starting {len(EDGES)} edges of {NAME}")
+        tls = self._folder / "tls"
+        for folder in (tls, self._folder / "logs"):
+            folder.mkdir(exist_ok=True)
+        certificates.write(tls, [NAME])
+        argv = (sys.executable, "-m", "sonde_lab.edges", tls / "server.pem", tls / "server.key", _EDGE_PORT)
+        edges = self._child(stack, "edges", argv, room=room)
+        self._until(lambda: b"ready " in edges.log.read_bytes(), "the edges' start")
+        return int(edges.log.read_text().partition("ready ")[2].split()[0])
+
+    def _write(self, room: Namespace | None, *, ping: bool, edge_port: int, ports: tuple[int, ...]) -> Plan:
         local = "127.0.0.1"
         taken = [free_port((local,), port) for port in ports]
-        addresses = tuple(edge.address for edge in EDGES)
         plan = Plan(
             folder=self._folder,
             grpc=f"unix:{socket_path(self._folder)}" if room else f"{local}:{taken[0]}",
             http=f"{local}:{taken[1]}",
             metrics=("", "") if room else (f"{local}:{taken[2]}", f"{local}:{taken[3]}"),
-            edge_port=free_port(addresses, 8443),
+            edge_port=edge_port,
             ping=ping,
             ipv6=has_ipv6(),
         )
-        for name in ("tls", "logs"):
-            (self._folder / name).mkdir(exist_ok=True)
-        certificates.write(self._folder / "tls", [NAME])
         demo_files.write(plan)
         return plan
 
-    def _collector(self, stack: ExitStack, room: Namespace | None, *, ping: bool) -> Plan:
+    def _collector(self, stack: ExitStack, room: Namespace | None, *, ping: bool, edge_port: int) -> Plan:
         """Start the collector; on other ports when a program took ours between our look and its start."""
         print("starting PostgreSQL and the collector")
         for ports in (_PORTS, _ANY_PORTS):
-            plan = self._write(room, ping=ping, ports=ports)
+            plan = self._write(room, ping=ping, edge_port=edge_port, ports=ports)
             _command("sonde-collector", "migrate", "--config", plan.collector_toml)
             argv = (_BIN / "sonde-collector", "serve", "--config", plan.collector_toml)
             child = self._child(stack, "collector", argv, room=None)
@@ -146,24 +156,9 @@ class _Demo:
         _command("sonde-collector", "apply", plan.fleet_toml, "--config", plan.collector_toml)
         return plan
 
-    def _start(self, plan: Plan, room: Namespace | None, agents: ExitStack) -> datetime:
-        """Start edges and agents; return when."""
-        print(f"starting {len(EDGES)} edges of {NAME} and {len(VANTAGES)} agents")
-        tls = self._folder / "tls"
-        edges = self._child(
-            agents,
-            "edges",
-            (
-                sys.executable,
-                "-m",
-                "sonde_lab.edges",
-                tls / "server.pem",
-                tls / "server.key",
-                str(plan.edge_port),
-            ),
-            room=room,
-        )
-        self._until(lambda: b"ready" in edges.log.read_bytes(), "the edges' start")
+    def _agents(self, plan: Plan, room: Namespace | None, agents: ExitStack) -> datetime:
+        """Start the agents; return when."""
+        print(f"starting {len(VANTAGES)} agents")
         since = datetime.now(UTC)
         for code, _, _ in VANTAGES:
             argv = (_BIN / "sonde-agent", "run", "--config", plan.agent_toml(code))

@@ -1,9 +1,12 @@
 """HTTPS edges of one name, as a CDN has them: each with its own address, point of presence, cache and pace.
 
-usage: python -m sonde_lab.edges CERTIFICATE KEY PORT    (prints "ready", serves until it is told to stop)
+usage: python -m sonde_lab.edges CERTIFICATE KEY PORT
+
+Prints "ready PORT" and serves until it is told to stop; PORT is another one where somebody has it.
 """
 
 import asyncio
+import errno
 import itertools
 import ssl
 import sys
@@ -79,12 +82,35 @@ async def serve(edge: Edge, tls: ssl.SSLContext, port: int) -> asyncio.Server:
     return await asyncio.start_server(talk, edge.address, port, ssl=tls, limit=_HEAD_LIMIT)
 
 
+async def serve_all(tls: ssl.SSLContext, preferred: int) -> list[asyncio.Server]:
+    """Start all edges on one port: the preferred one, or another where somebody has it.
+
+    Raises:
+        OSError: an address is not there.
+    """
+    while True:
+        servers: list[asyncio.Server] = []
+        port = preferred
+        try:
+            for edge in EDGES:
+                servers.append(await serve(edge, tls, port))
+                port = servers[0].sockets[0].getsockname()[1]
+        except OSError as error:
+            for server in servers:
+                server.close()
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                raise
+            preferred = 0
+        else:
+            return servers
+
+
 async def main(certificate: str, key: str, port: int) -> None:
     """Serve all edges until cancelled."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
-    servers = [await serve(edge, tls, port) for edge in EDGES]
-    print("ready", flush=True)
+    servers = await serve_all(tls, port)
+    print(f"ready {servers[0].sockets[0].getsockname()[1]}", flush=True)
     await asyncio.gather(*(server.serve_forever() for server in servers))
 
 

@@ -24,10 +24,11 @@ def register(commands: Subparsers) -> None:
             'psql "$(sonde-collector sql --dsn)"',
         ),
         detail=(
-            "Writes a header line and one line a row, tab-separated. NULL is \\N; a tab, newline or "
-            "backslash in a value is \\t, \\n, \\\\ (as PostgreSQL's COPY). With --json, one object a "
-            "line. It works while the collector runs and when it does not. An embedded database that nobody "
-            "else uses lives only as long as this command: a --dsn URL works while the collector runs."
+            "Writes one line a row, tab-separated, under a line of column names on a terminal or with "
+            "--header. NULL is \\N; a tab, newline or backslash in a value is \\t, \\n, \\\\ (as "
+            "PostgreSQL's COPY). With --json, one object a line. It works while the collector runs and when "
+            "it does not. An embedded database that nobody else uses lives only as long as this command: a "
+            "--dsn URL works while the collector runs."
         ),
     )
     what = parser.add_mutually_exclusive_group(required=True)
@@ -36,12 +37,22 @@ def register(commands: Subparsers) -> None:
         "--dsn", action="store_true", help="print the connection URL for other clients, password and all"
     )
     parser.add_argument(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="a line of column names first, or none (default: on a terminal alone)",
+    )
+    parser.add_argument(
         "--timeout",
         type=positive,
         default=60.0,
         metavar="SECONDS",
         help="the server ends it after this (default 60)",
     )
+
+
+def _wants_header(asked: bool | None) -> bool:  # noqa: FBT001  # --header, --no-header, or neither
+    return sys.stdout.isatty() if asked is None else asked
 
 
 def run(config: CollectorConfig, args: argparse.Namespace) -> int:
@@ -54,7 +65,7 @@ def run(config: CollectorConfig, args: argparse.Namespace) -> int:
         with database.connect() as conn:
             try:
                 columns, rows = adhoc.run(conn, statement, timeout_s=args.timeout, native=args.json)
-                if not args.json:
+                if not args.json and _wants_header(args.header):
                     say(adhoc.line(columns))
                 # Closed here: a reader that goes away (head) would else leave the connection held.
                 with contextlib.closing(rows):
