@@ -151,7 +151,7 @@ def test_file_that_can_not_grow_keeps_the_newest(open_spool: OpenSpool) -> None:
     """When SQLite gets no more pages, append goes on by dropping the oldest, with a gap."""
     spool = open_spool()
     fill(spool, 2000)
-    spool._db.execute("PRAGMA max_page_count = 1").fetchall()  # SQLite makes it the present size
+    spool._book.db.execute("PRAGMA max_page_count = 1").fetchall()  # SQLite makes it the present size
     fill(spool, 20_000, first=2000)
     numbers, gaps = account(spool)
     assert numbers[-1] == 21_999
@@ -163,10 +163,10 @@ def test_failing_disk_counts_what_is_lost(open_spool: OpenSpool) -> None:
     """While no write succeeds append does not raise, and a gap says so once one does."""
     spool = open_spool()
     fill(spool, 10)
-    spool._db.execute("PRAGMA query_only = 1")
+    spool._book.db.execute("PRAGMA query_only = 1")
     fill(spool, 30, first=10, burst=10)
     assert spool.stats().lost == 30
-    spool._db.execute("PRAGMA query_only = 0")
+    spool._book.db.execute("PRAGMA query_only = 0")
     fill(spool, 10, first=40)
     numbers, (gap,) = account(spool)
     assert numbers == [*range(10), *range(40, 50)]

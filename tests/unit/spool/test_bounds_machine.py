@@ -84,14 +84,14 @@ class BoundsMachine(RuleBasedStateMachine):
     @rule(ahead=st.integers(1, 50))
     def damage(self, ahead: int) -> None:
         """The disk changes a row."""
-        self.spool._db.execute("UPDATE results SET crc = crc + 1 WHERE seq = ?", (self.cursor + ahead,))
+        self.spool._book.db.execute("UPDATE results SET crc = crc + 1 WHERE seq = ?", (self.cursor + ahead,))
 
     @rule(count=st.integers(1, 20))
     def lose(self, count: int) -> None:
         """Results come while no write succeeds."""
-        self.spool._db.execute("PRAGMA query_only = 1")
+        self.spool._book.db.execute("PRAGMA query_only = 1")
         self.append(count)
-        self.spool._db.execute("PRAGMA query_only = 0")
+        self.spool._book.db.execute("PRAGMA query_only = 0")
         self.append(1)
 
     @rule()

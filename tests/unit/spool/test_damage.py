@@ -39,7 +39,7 @@ def test_damaged_row_becomes_a_gap(open_spool: OpenSpool, column: str) -> None:
     spool = open_spool()
     spool.append([result(n) for n in range(10)])
     damaged = 7 if column == "crc" else b"\xff\xff\xff"
-    spool._db.execute(f"UPDATE results SET {column} = ? WHERE seq = 5", (damaged,))
+    spool._book.db.execute(f"UPDATE results SET {column} = ? WHERE seq = 5", (damaged,))
     chunk = spool.peek(spool.streams()[-1], 0, 1000, 1 << 20)
     assert [number(kept) for _, kept in chunk.results] == [0, 1, 2, 3, 5, 6, 7, 8, 9]
     (gap,) = chunk.gaps
@@ -50,7 +50,7 @@ def test_vanished_rows_become_a_gap(open_spool: OpenSpool) -> None:
     """Rows that are simply not there are declared corrupt as well."""
     spool = open_spool()
     spool.append([result(n) for n in range(10)])
-    spool._db.execute("DELETE FROM results WHERE seq BETWEEN 3 AND 5")
+    spool._book.db.execute("DELETE FROM results WHERE seq BETWEEN 3 AND 5")
     (gap,) = spool.peek(spool.streams()[-1], 0, 1000, 1 << 20).gaps
     assert (gap.first_seq, gap.last_seq) == (3, 5)
 

@@ -3,7 +3,6 @@
 import contextlib
 import sqlite3
 import time
-from importlib import resources
 from pathlib import Path
 
 import structlog
@@ -19,6 +18,8 @@ LOG_PAGES = (
     200  # the write-ahead log is folded in at this length: the reserve must outweigh what that can add
 )
 _HEADROOM = 64  # pages over the bound, for the gap that records a drop
+_CACHE_KIB = 512  # what is written is read back once and soon; a larger cache only grows the agent
+_SCHEMA = Path(__file__).with_name("schema.sql")  # importlib.resources would load tempfile, shutil, lzma, bz2
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -121,9 +122,9 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")  # an append that returned is on the disk
     db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
-    db.execute("PRAGMA cache_size = -2048")
+    db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     if not tables:
-        schema = resources.files("sonde_agent.spool").joinpath("schema.sql").read_text(encoding="utf-8")
+        schema = _SCHEMA.read_text(encoding="utf-8")
         db.executescript(
             f"BEGIN; {schema} PRAGMA application_id = {APPLICATION_ID}; "
             f"PRAGMA user_version = {FORMAT}; COMMIT;"

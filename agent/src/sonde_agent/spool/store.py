@@ -1,21 +1,18 @@
 """The spool: every result is on the disk when `append` returns, and stays until the collector acked it."""
 
 import contextlib
-import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
 import structlog
 
-from sonde_agent.spool import database, ledger
+from sonde_agent.spool import cursor, database, ledger
+from sonde_agent.spool.book import Book
 from sonde_agent.spool.bounds import Bounds
-from sonde_agent.spool.files import Lock, Reserve, Witness, identity
-from sonde_agent.spool.ledger import Stream
 from sonde_agent.spool.model import (
     Chunk,
     Diverged,
@@ -44,23 +41,13 @@ class Spool:
     """
 
     def __init__(self, path: Path, bounds: Bounds, now: Callable[[], float]) -> None:
-        self._path = path
         self._bounds = bounds
         self._now = now
         self._mutex = threading.RLock()
         self._lost: list[int] = []  # measured_at of results without room: a gap once there is some
         self._origin: tuple[bytes, int] = (b"", 0)
-        self._closed = False
         self.on_append: Callable[[], None] = lambda: None
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = Lock(path.with_suffix(".lock"))
-        try:
-            self._reserve = Reserve(path.with_suffix(".reserve"), min(_RESERVE_BYTES, bounds.max_bytes))
-            self._witness = Witness(path.with_suffix(".life"))
-            self._open()
-        except BaseException:
-            self._lock.close()
-            raise
+        self._book = Book(path, bounds)
 
     @classmethod
     def open(
@@ -112,7 +99,7 @@ class Spool:
         # One transaction, unless it is so large that it alone would push all else out.
         portion = min(self._bounds.max_bytes // 4, _PORTION_BYTES)
         with self._mutex:
-            self._check_open()
+            self._book.check_open()
             while rows:
                 size, count = 0, 0
                 while count < len(rows) and (count == 0 or size + len(rows[count][1]) <= portion):
@@ -124,8 +111,8 @@ class Spool:
 
     def _keep(self, rows: Sequence[tuple[int, bytes]], size: int) -> None:
         try:
-            if not self._reserve.held and self._reserve.take():  # the disk has room again
-                database.shrink(self._db, self._bounds.max_bytes)
+            if not self._book.reserve.held and self._book.reserve.take():  # the disk has room again
+                database.shrink(self._book.db, self._bounds.max_bytes)
             self._insert(rows, size)
         except sqlite3.Error as error:
             self._keep_in_need(rows, size, error)
@@ -136,11 +123,11 @@ class Spool:
             with contextlib.suppress(
                 SpoolError, OSError, sqlite3.Error
             ):  # else it is tried as a full disk is
-                self._start_over(error)
-        self._reserve.release()
+                self._book.start_over(error)
+        self._book.reserve.release()
         for slab in (0, size + (1 << 18), size + (1 << 20), self._bounds.max_bytes // 2):
             try:
-                database.freeze(self._db)
+                database.freeze(self._book.db)
                 if slab:
                     self._drop_oldest(slab, str(error))
                 self._insert(rows, size)
@@ -153,12 +140,12 @@ class Spool:
         self._lost += [measured_us for measured_us, _ in rows]
 
     def _insert(self, rows: Sequence[tuple[int, bytes]], size: int) -> None:
-        with self._transaction() as db:
+        with self._book.transaction() as db:
             self._make_room(db, size)
             if self._lost:
                 self._declare_lost(db)
-            self._bounds.expire(db, self._streams)
-            stream = self._current
+            self._bounds.expire(db, self._book.streams)
+            stream = self._book.current
             origin = self._origin_id(db)
             seq, chain = stream.highest_seq, stream.chain
             values = []
@@ -170,10 +157,10 @@ class Spool:
             stream.highest_seq, stream.chain = seq, chain
             self._make_room(db, 0)  # pages are known only now: a row over 1000 bytes takes one of its own
         self._lost.clear()
-        self._witness.note(stream.epoch, stream.highest_seq)
+        self._book.witness.note(stream.epoch, stream.highest_seq)
 
     def _declare_lost(self, db: sqlite3.Connection) -> None:
-        stream = self._current
+        stream = self._book.current
         first, last = stream.highest_seq + 1, stream.highest_seq + len(self._lost)
         chain = link_gap(stream.chain, first, last)
         span = (min(self._lost), max(self._lost))
@@ -181,13 +168,13 @@ class Spool:
         stream.highest_seq, stream.chain = last, chain
 
     def _make_room(self, db: sqlite3.Connection, size: int) -> None:
-        dropped = self._bounds.make_room(db, self._streams, size)
+        dropped = self._bounds.make_room(db, self._book.streams, size)
         if dropped:
             log.warning("spool_full", dropped=dropped, hint="the oldest results were dropped, with a gap")
 
     def _drop_oldest(self, want_bytes: int, why: str) -> None:
-        with self._transaction() as db:
-            dropped = ledger.free_oldest(db, self._streams, want_bytes)
+        with self._book.transaction() as db:
+            dropped = ledger.free_oldest(db, self._book.streams, want_bytes)
         log.warning("disk_full", dropped=dropped, error=why, hint="free some space in state_dir")
 
     def _origin_id(self, db: sqlite3.Connection) -> int:
@@ -207,11 +194,12 @@ class Spool:
     def streams(self) -> list[StreamView]:
         """The streams to serve, in this order; all but the last only drain."""
         with self._mutex:
-            self._check_open()
+            self._book.check_open()
             return [
-                stream.view(current=stream is self._current)
-                for stream in self._streams
-                if stream is self._current or (not stream.aside and stream.highest_seq > stream.floor_seq)
+                stream.view(current=stream is self._book.current)
+                for stream in self._book.streams
+                if stream is self._book.current
+                or (not stream.aside and stream.highest_seq > stream.floor_seq)
             ]
 
     def peek(self, stream: StreamView, after_seq: int, limit_rows: int, limit_bytes: int) -> Chunk:
@@ -231,19 +219,19 @@ class Spool:
         Raises:
             SpoolError: the stream is gone (its file was set aside), or can't be read now.
         """
-        with self._mutex, self._readable():
-            state = self._find(stream)
+        with self._mutex, self._book.readable():
+            state = self._book.find(stream)
             if state is None:
-                raise SpoolError(f"{self._path}: stream {stream.epoch.hex()} is gone")
+                raise SpoolError(f"{self._book.path}: stream {stream.epoch.hex()} is gone")
             if after_seq >= state.highest_seq:
                 return Chunk(after_seq + 1, after_seq, (), (), b"", b"", 0)
             while True:
-                reader = Reader(self._db, state, after_seq)
+                reader = Reader(self._book.db, state, after_seq)
                 chunk = reader.read(limit_rows, limit_bytes)
                 if not reader.damaged:
                     return chunk
                 log.error("spool_rows_corrupt", seq=reader.damaged[0], rows=len(reader.damaged))
-                with self._transaction() as db:
+                with self._book.transaction() as db:
                     for seq in reader.damaged:
                         ledger.declare(db, state, seq, seq, ledger.CORRUPT)
 
@@ -254,17 +242,18 @@ class Spool:
             Diverged: the collector's chain at seq is not the spool's.
             SpoolError: seq was never given, or the file can't be written.
         """
-        with self._mutex, self._readable():
-            state = self._find(stream)
+        with self._mutex, self._book.readable():
+            state = self._book.find(stream)
             if state is None or (seq <= state.acked_seq and database_id == state.database_id):
                 return
             if seq > state.highest_seq:
                 raise SpoolError(f"the collector acked seq {seq}, the last one given is {state.highest_seq}")
-            known = ledger.chain_at(self._db, state, seq)
+            known = ledger.chain_at(self._book.db, state, seq)
             if chain and known is not None and known != chain:
                 raise Diverged(f"the collector's chain at seq {seq} is not this spool's")
-            with self._transaction() as db:
-                self._set_acked(db, state, seq, known if known is not None else chain, database_id)
+            with self._book.transaction() as db:
+                at = known if known is not None else chain
+                cursor.advance(db, state, seq, at, database_id=database_id, at_s=self._now())
 
     def reconcile(self, stream: StreamView, seq: int, chain: bytes, database_id: bytes) -> int:
         """Take the cursor with which the collector answered a hello.
@@ -279,14 +268,14 @@ class Spool:
             Diverged: the cursor belongs to another history; the reason is kept with the stream.
             SpoolError: the file can't be written.
         """
-        with self._mutex, self._readable():
-            state = self._find(stream)
+        with self._mutex, self._book.readable():
+            state = self._book.find(stream)
             if state is None:
                 return seq
             if seq > state.highest_seq and state.copied:
                 # Nothing was added since the copy was taken: the original sent all of it, and more.
                 seq, chain = state.highest_seq, state.chain
-            known = ledger.chain_at(self._db, state, seq) if seq <= state.highest_seq else None
+            known = ledger.chain_at(self._book.db, state, seq) if seq <= state.highest_seq else None
             if seq > state.highest_seq or (known is not None and known != chain):
                 reason = (
                     f"the collector has this stream up to seq {seq} with another history: this is a copy. "
@@ -294,49 +283,21 @@ class Spool:
                 )
                 self.refuse(stream, reason)
                 raise Diverged(reason)
-            with self._transaction() as db:
+            with self._book.transaction() as db:
                 state.refused = ""
                 if seq >= state.acked_seq:
-                    self._set_acked(db, state, seq, chain, database_id)
+                    cursor.advance(db, state, seq, chain, database_id=database_id, at_s=self._now())
                 else:
-                    self._rewind(db, state, seq, chain, database_id)
+                    cursor.rewind(db, state, seq, chain, database_id)
             return seq
-
-    def _set_acked(
-        self, db: sqlite3.Connection, state: Stream, seq: int, chain: bytes, database_id: bytes
-    ) -> None:
-        ledger.split_gap(db, state, seq, chain)
-        state.acked_seq, state.acked_chain, state.database_id = seq, chain, database_id
-        ledger.save(db, state)
-        minute = int(self._now() // 60) + 1
-        db.execute("INSERT OR REPLACE INTO acks VALUES (?, ?, ?)", (state.id, minute * 60_000_000, seq))
-
-    def _rewind(
-        self, db: sqlite3.Connection, state: Stream, seq: int, chain: bytes, database_id: bytes
-    ) -> None:
-        log.warning(
-            "cursor_behind", acked=state.acked_seq, cursor=seq, hint="the collector's database is older"
-        )
-        if seq < state.floor_seq:
-            first, last, end = seq + 1, state.floor_seq, state.floor_chain
-            state.floor_seq, state.floor_chain = seq, chain
-            state.acked_seq = seq
-            ledger.add_gap(
-                db, state, first, last, reason=ledger.HISTORY_EXPIRED, measured_us=(None, None), chain=end
-            )
-        else:
-            ledger.split_gap(db, state, seq, chain)
-        db.execute("DELETE FROM acks WHERE stream = ? AND seq > ?", (state.id, seq))
-        state.acked_seq, state.acked_chain, state.database_id = seq, chain, database_id
-        ledger.save(db, state)
 
     def quarantine(self, stream: StreamView, seq: int, reason: str) -> None:
         """Set one result aside for a person; a gap goes to the collector in its place."""
-        with self._mutex, self._readable():
-            state = self._find(stream)
+        with self._mutex, self._book.readable():
+            state = self._book.find(stream)
             if state is None or seq <= state.acked_seq:
                 return
-            with self._transaction() as db:
+            with self._book.transaction() as db:
                 db.execute(
                     "INSERT OR IGNORE INTO quarantine SELECT stream, seq, measured_us, body, ? FROM results "
                     "WHERE stream = ? AND seq = ?",
@@ -347,119 +308,31 @@ class Spool:
 
     def refuse(self, stream: StreamView, reason: str) -> None:
         """Remember why the collector does not take this stream; `new_stream` then leaves it aside."""
-        with self._mutex, self._readable():
-            state = self._find(stream)
+        with self._mutex, self._book.readable():
+            state = self._book.find(stream)
             if state is not None and state.refused != reason:
-                with self._transaction() as db:
+                with self._book.transaction() as db:
                     state.refused = reason
                     ledger.save(db, state)
 
     def new_stream(self) -> StreamView:
         """Begin a new stream for new results. Refused ones are given up: kept until their age, never sent."""
-        with self._mutex, self._readable():
-            with self._transaction() as db:
-                for stream in self._streams:
+        with self._mutex, self._book.readable():
+            with self._book.transaction() as db:
+                for stream in self._book.streams:
                     if stream.refused:
                         stream.aside = True
                         ledger.save(db, stream)
-                self._streams.append(ledger.begin(db, os.urandom(16)))
-            self._witness.note(self._current.epoch, 0)
-            return self._current.view(current=True)
+                self._book.begin_stream(db)
+            self._book.witness.note(self._book.current.epoch, 0)
+            return self._book.current.view(current=True)
 
     def stats(self) -> SpoolStats:
         """How full the spool is; cheap."""
-        with self._mutex, self._readable():
-            return self._bounds.stats(self._db, self._streams, len(self._lost))
+        with self._mutex, self._book.readable():
+            return self._bounds.stats(self._book.db, self._book.streams, len(self._lost))
 
     def close(self) -> None:
         """Close the files; nothing is marked."""
         with self._mutex:
-            if not self._closed:
-                self._closed = True
-                self._db.close()
-                self._witness.close()
-                self._lock.close()
-
-    # ── the file ────────────────────────────────────────────────────────────────────────────────────────
-
-    @property
-    def _current(self) -> Stream:
-        return self._streams[-1]
-
-    def _find(self, view: StreamView) -> Stream | None:
-        return next((stream for stream in self._streams if stream.epoch == view.epoch), None)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise SpoolError("the spool is closed")
-
-    def _open(self) -> None:
-        try:
-            self._load()
-        except sqlite3.DatabaseError as error:
-            if not database.is_damage(error):
-                raise SpoolError(f"{self._path}: {error}; check the free space of state_dir") from error
-            self._start_over(error)
-
-    def _load(self) -> None:
-        self._db = database.connect(self._path)
-        self._streams = ledger.load(self._db)
-        here = identity(self._path)
-        found = self._db.execute("SELECT device, inode, born FROM file").fetchone()
-        if found != here or not self._witness.agrees(self._current.epoch, self._current.highest_seq):
-            if found:
-                log.warning("spool_replaced", hint="the file was copied or restored; a new stream begins")
-            with self._transaction() as db:
-                for stream in self._streams:
-                    stream.copied = True
-                    ledger.save(db, stream)
-                self._streams.append(ledger.begin(db, os.urandom(16)))
-                db.execute("INSERT OR REPLACE INTO file VALUES (1, ?, ?, ?)", here)
-            self._witness.note(self._current.epoch, 0)
-        self._trim()
-
-    def _trim(self) -> None:
-        """Bring the file under its bounds, a slab a transaction; forget old streams that hold nothing."""
-        try:
-            for _ in range(1000):
-                with self._transaction() as db:
-                    dropped = self._bounds.make_room(db, self._streams, 0)
-                    self._bounds.expire(db, self._streams, at_once=True)
-                if not dropped and not self._bounds.exceeded(self._db):
-                    break
-            with self._transaction() as db:
-                for stream in self._streams[:-1]:
-                    if stream.floor_seq == stream.highest_seq:
-                        ledger.forget(db, stream)
-                self._streams = ledger.load(db)
-            database.shrink(self._db, self._bounds.max_bytes)
-        except sqlite3.OperationalError as error:  # a full disk is no reason not to start
-            log.warning("disk_full", error=str(error), hint="free some space in state_dir")
-        self._reserve.take()
-
-    def _start_over(self, error: sqlite3.Error) -> None:
-        self._db.close()
-        database.set_aside(self._path, str(error))
-        self._load()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield self._db
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            self._streams = ledger.load(self._db)
-            raise
-
-    @contextmanager
-    def _readable(self) -> Iterator[None]:
-        self._check_open()
-        try:
-            yield
-        except sqlite3.Error as error:
-            if database.is_damage(error):
-                self._start_over(error)
-            raise SpoolError(f"{self._path}: {error}") from error
+            self._book.close()

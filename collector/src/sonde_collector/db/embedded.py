@@ -256,6 +256,8 @@ class Embedded:
                 if not conn.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,)).rowcount:
                     conn.execute(f"CREATE DATABASE {DATABASE}")
                     conn.execute(f"ALTER DATABASE {DATABASE} SET timezone = 'UTC'")
+                    # Our role has the name of our schema, which "$user" would put before public.
+                    conn.execute(f"ALTER DATABASE {DATABASE} SET search_path = public, sonde")
                 return
 
     def _pid(self) -> int | None:
