@@ -112,7 +112,6 @@ def _rebuild_database(fleet: Fleet, chance: random.Random) -> None:
     name = f"rebuilt_{chance.getrandbits(32):08x}"
     fleet.server.create(name, "fleet_reversed")
     fleet.use_database(name)
-    fleet.graves.clear()  # what lost hosts had sent went down with the old database
     for collector in fleet.collectors:
         collector.start()
 

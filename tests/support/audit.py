@@ -24,6 +24,8 @@ class Stream:
 
     epoch: bytes
     acked: int
+    database_id: bytes
+    """The database that all up to acked is committed in."""
     highest: int
     bodies: dict[int, bytes]
     gaps: list[tuple[int, int]]
@@ -36,14 +38,14 @@ def read_spool(path: Path, *, bodies: bool = True) -> list[Stream]:
         streams: list[Stream] = []
         if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'results'").fetchone():
             return streams  # it is being made
-        for number, epoch, acked in db.execute(
-            "SELECT id, epoch, acked_seq FROM streams WHERE NOT aside ORDER BY id"
+        for number, epoch, acked, database_id in db.execute(
+            "SELECT id, epoch, acked_seq, database_id FROM streams WHERE NOT aside ORDER BY id"
         ).fetchall():
             gaps = db.execute("SELECT first_seq, last_seq FROM gaps WHERE stream = ?", (number,)).fetchall()
             (last,) = db.execute("SELECT max(seq) FROM results WHERE stream = ?", (number,)).fetchone()
             highest = max([acked, last or 0, *(gap[1] for gap in gaps)])
             rows = db.execute("SELECT seq, body FROM results WHERE stream = ?", (number,)) if bodies else ()
-            streams.append(Stream(epoch, acked, highest, dict(rows), gaps))
+            streams.append(Stream(epoch, acked, database_id, highest, dict(rows), gaps))
     db.close()
     return streams
 
@@ -54,11 +56,12 @@ def audit_stream(conn: psycopg.Connection, stream: Stream, spool: Path) -> int:
     cursor = conn.execute(
         "SELECT id, acked_seq FROM sonde.streams WHERE epoch = %s", (stream.epoch,)
     ).fetchone()
+    acked = stream.acked if stream.database_id == _database_id(conn) else 0
     if cursor is None:
-        assert stream.acked == 0, f"{where}: acked up to {stream.acked}, but the database does not know it"
+        assert acked == 0, f"{where}: acked up to {acked}, but the database does not know it"
         return 0
     number, committed = cursor
-    assert committed >= stream.acked, f"{where}: acked {stream.acked}, committed {committed}"
+    assert committed >= acked, f"{where}: acked {acked}, committed {committed}"
     found: dict[int, tuple[str, float]] = {}
     for table, column in TABLES.items():
         for seq, at in conn.execute(
@@ -98,3 +101,9 @@ def audit_stream(conn: psycopg.Connection, stream: Stream, spool: Path) -> int:
             assert keys[seq] == result.target, f"{where}: seq {seq} is {keys[seq]}, not {result.target}"
         compared += 1
     return compared
+
+
+def _database_id(conn: psycopg.Connection) -> bytes:
+    found = conn.execute("SELECT id FROM sonde.database").fetchone()
+    assert found is not None
+    return bytes(found[0].bytes)

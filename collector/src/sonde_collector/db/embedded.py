@@ -192,9 +192,27 @@ class Embedded:
         new.rename(self.data)
 
     def _ensure_running(self) -> None:
-        if self._pid() is None:
-            self._start_server()
-        self._make_database()
+        """Starts the server unless it runs, and makes our database."""
+        deadline = time.monotonic() + _START_DEADLINE_S
+        while True:
+            if self._pid() is None:
+                self._start_server()
+            try:
+                conn = psycopg.connect(
+                    host=str(self.sockets), user=USER, dbname="postgres", autocommit=True, connect_timeout=5
+                )
+            except psycopg.OperationalError as error:
+                # Another process's server may still be recovering; or the one that ran was just killed, and
+                # its pid is gone at the next look.
+                if time.monotonic() > deadline:
+                    raise EmbeddedError(
+                        f"the embedded PostgreSQL does not answer: {error}; see {self.data}/log"
+                    ) from error
+                time.sleep(0.05)
+                continue
+            with conn:
+                _make_database(conn)
+            return
 
     def _start_server(self) -> None:
         self._make_sockets()
@@ -236,29 +254,6 @@ class Embedded:
                 f"because {self.data} is too long a path for one)"
             )
         self._user.give(self.sockets)
-
-    def _make_database(self) -> None:
-        deadline = time.monotonic() + _START_DEADLINE_S
-        while True:
-            try:
-                conn = psycopg.connect(
-                    host=str(self.sockets), user=USER, dbname="postgres", autocommit=True, connect_timeout=5
-                )
-            except psycopg.OperationalError as error:
-                # Another process's server may still be recovering.
-                if time.monotonic() > deadline or self._pid() is None:
-                    raise EmbeddedError(
-                        f"the embedded PostgreSQL does not answer: {error}; see {self.data}/log"
-                    ) from error
-                time.sleep(0.05)
-                continue
-            with conn:
-                if not conn.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,)).rowcount:
-                    conn.execute(f"CREATE DATABASE {DATABASE}")
-                    conn.execute(f"ALTER DATABASE {DATABASE} SET timezone = 'UTC'")
-                    # Our role has the name of our schema, which "$user" would put before public.
-                    conn.execute(f"ALTER DATABASE {DATABASE} SET search_path = public, sonde")
-                return
 
     def _pid(self) -> int | None:
         """The running postmaster of our data, from its pid file; None where that is stale or missing."""
@@ -330,6 +325,14 @@ class Embedded:
             lines = (self.data / "start.log").read_text(errors="replace").splitlines()
             return f" (log: {' / '.join(lines[-4:])})"
         return ""
+
+
+def _make_database(conn: psycopg.Connection) -> None:
+    if not conn.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,)).rowcount:
+        conn.execute(f"CREATE DATABASE {DATABASE}")
+        conn.execute(f"ALTER DATABASE {DATABASE} SET timezone = 'UTC'")
+        # Our role has the name of our schema, which "$user" would put before public.
+        conn.execute(f"ALTER DATABASE {DATABASE} SET search_path = public, sonde")
 
 
 def _remove_stale(lock: Path) -> None:
