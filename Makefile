@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready-$(shell pwd | cksum | cut -d' ' -f1)
 
 # Debian packages, installed only where apt may run (tools/apt.sh). Nothing else needs them.
-APT_TEST := iproute2 pgbouncer
+APT_TEST := faketime iproute2 pgbouncer
 APT_BENCH := fping iproute2 nginx-light prometheus-blackbox-exporter tcpdump
 
 PYTEST := $(BIN)/pytest -q -n 2 --dist loadgroup

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.fake_clock import step_clock
 from support.fleet import Fleet, copy_state, prepare_database, settle
 from support.postgres import Server
 
@@ -128,6 +129,7 @@ FAULTS: tuple[Callable[[Fleet, random.Random], None], ...] = (
     _restore_spool,
     _clone_spool,
     _rebuild_database,
+    step_clock,
 )
 
 

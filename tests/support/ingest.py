@@ -13,9 +13,10 @@ from support.builders import Spool, arrive
 from sonde_collector.db import partitions
 from sonde_collector.db.pool import Database
 from sonde_collector.ingest.metrics import IngestMetrics
+from sonde_collector.ingest.prepared import prepare
 from sonde_collector.ingest.service import SERVER_OPTIONS, IngestService
 from sonde_collector.ingest.settings import IngestSettings
-from sonde_collector.ingest.transaction import Outcome, prepare, write
+from sonde_collector.ingest.transaction import Outcome, write
 from sonde_collector.ingest.writer import Writer
 from sonde_proto.v1 import ingest_pb2, ingest_pb2_grpc
 

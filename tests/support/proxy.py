@@ -27,6 +27,7 @@ class Proxy:
         self.refuse = False
         self.cut_after_bytes: int | None = None
         self.upstream_port = upstream_port
+        self._era = 0
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -54,6 +55,10 @@ class Proxy:
         await asyncio.wait(pumps)
         self._tasks -= pumps
 
+    def half_open(self) -> None:
+        """What is connected now passes nothing on any more, not even its end; new connections work."""
+        self._era += 1
+
     def cut(self) -> None:
         """Reset all connections; new ones are accepted."""
         for writer in self._writers:
@@ -69,16 +74,18 @@ class Proxy:
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, to_server: bool
     ) -> None:
-        passed = 0
+        passed, era = 0, self._era
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 passed += len(data)
                 if to_server and self.cut_after_bytes is not None and passed > self.cut_after_bytes:
                     writer.transport.abort()
                     return
-                if not self.deaf and (to_server or not self.mute):
+                if era == self._era and not self.deaf and (to_server or not self.mute):
                     writer.write(data)
                     await writer.drain()
+        if era != self._era:
+            await asyncio.Event().wait()  # until `close` cancels it: the other side never hears of the end
 
 
 @asynccontextmanager

@@ -35,6 +35,10 @@ class ThreadedProxy:
         """Resets all connections; new ones are accepted."""
         self._call(self._proxy.cut)
 
+    def half_open(self) -> None:
+        """Present connections hang for ever, unnoticed by the server; new ones work."""
+        self._call(self._proxy.half_open)
+
     def heal(self) -> None:
         """Passes everything on again."""
         self._call(lambda: setattr(self._proxy, "mute", False))

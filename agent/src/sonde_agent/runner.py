@@ -206,8 +206,8 @@ class Runner:
         return [check.failed(task, failure, results_pb2.STAGE_NONE, at_us)]
 
     def _tell_once(self, key: str, event: str, reason: str, error: Exception | None = None) -> None:
-        if (key, reason) not in self._told:
-            self._told.add((key, reason))
+        if (event, reason) not in self._told:  # what this host lacks, it lacks for every task
+            self._told.add((event, reason))
             log.warning(event, task=key, reason=reason, exc_info=error)
 
     def _miss(self, missed: Missed) -> None:

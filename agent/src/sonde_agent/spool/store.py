@@ -45,6 +45,7 @@ class Spool:
         self._now = now
         self._mutex = threading.RLock()
         self._lost: list[int] = []  # measured_at of results without room: a gap once there is some
+        self._told: set[str] = set()  # a full disk or spool is told once, until it has ended
         self._origin: tuple[bytes, int] = (b"", 0)
         self.on_append: Callable[[], None] = lambda: None
         self._book = Book(path, bounds)
@@ -113,6 +114,7 @@ class Spool:
         try:
             if not self._book.reserve.held and self._book.reserve.take():  # the disk has room again
                 database.shrink(self._book.db, self._bounds.max_bytes)
+                self._told.discard("disk_full")
             self._insert(rows, size)
         except sqlite3.Error as error:
             self._keep_in_need(rows, size, error)
@@ -120,9 +122,7 @@ class Spool:
     def _keep_in_need(self, rows: Sequence[tuple[int, bytes]], size: int, error: sqlite3.Error) -> None:
         """A write failed: give up the reserve, reuse the log, drop the oldest; else count what is lost."""
         if database.is_damage(error):
-            with contextlib.suppress(
-                SpoolError, OSError, sqlite3.Error
-            ):  # else it is tried as a full disk is
+            with contextlib.suppress(SpoolError, OSError, sqlite3.Error):  # else tried as a full disk is
                 self._book.start_over(error)
         self._book.reserve.release()
         for slab in (0, size + (1 << 18), size + (1 << 20), self._bounds.max_bytes // 2):
@@ -168,14 +168,18 @@ class Spool:
         stream.highest_seq, stream.chain = last, chain
 
     def _make_room(self, db: sqlite3.Connection, size: int) -> None:
-        dropped = self._bounds.make_room(db, self._book.streams, size)
-        if dropped:
-            log.warning("spool_full", dropped=dropped, hint="the oldest results were dropped, with a gap")
+        if self._bounds.make_room(db, self._book.streams, size):
+            self._tell("spool_full", hint="the oldest results are dropped, with a gap, until acks come again")
 
     def _drop_oldest(self, want_bytes: int, why: str) -> None:
         with self._book.transaction() as db:
-            dropped = ledger.free_oldest(db, self._book.streams, want_bytes)
-        log.warning("disk_full", dropped=dropped, error=why, hint="free some space in state_dir")
+            ledger.free_oldest(db, self._book.streams, want_bytes)
+        self._tell("disk_full", error=why, hint="free some space in state_dir; the oldest results give way")
+
+    def _tell(self, event: str, **said: str) -> None:
+        if event not in self._told:
+            self._told.add(event)
+            log.warning(event, **said)
 
     def _origin_id(self, db: sqlite3.Connection) -> int:
         found = db.execute(
@@ -254,6 +258,7 @@ class Spool:
             with self._book.transaction() as db:
                 at = known if known is not None else chain
                 cursor.advance(db, state, seq, at, database_id=database_id, at_s=self._now())
+            self._told.discard("spool_full")
 
     def reconcile(self, stream: StreamView, seq: int, chain: bytes, database_id: bytes) -> int:
         """Take the cursor with which the collector answered a hello.

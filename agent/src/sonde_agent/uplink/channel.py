@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import grpc
 
 from sonde_agent.uplink.backoff import Interrupted
+from sonde_agent.uplink.handshake import advice
 from sonde_agent.uplink.send_errors import NEW_CONNECTION, Action
 from sonde_proto.toml_config import ConfigError
 
@@ -86,6 +87,9 @@ class Channels:
         except Interrupted as error:
             if error.action in NEW_CONNECTION and self._current is shared:
                 self._current = None
+            if advised := advice(str(error), tls=self._tls is not None):
+                told = f"{error}; {advised}"
+                raise Interrupted(error.action, told, progressed=error.progressed) from error
             raise
         finally:
             shared.users -= 1

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 
 from sonde_collector.control.directory import Directory, Entry
 from sonde_collector.control.reports import Reports
@@ -14,6 +15,7 @@ from sonde_collector.identity import refusal
 from sonde_proto.v1 import control_pb2, control_pb2_grpc
 
 _BACKLOG = 16  # states of one agent that wait for an answer; beyond, the oldest need none
+_UNREADABLE = "a message that is no AgentState: is this an agent, and of a version that this collector knows?"
 _log = structlog.get_logger()
 
 Context = grpc.aio.ServicerContext[control_pb2.AgentState, control_pb2.Assignment]
@@ -36,7 +38,10 @@ class ControlService(control_pb2_grpc.ControlServicer):
         self, request_iterator: AsyncIterator[control_pb2.AgentState], context: Context
     ) -> AsyncIterator[control_pb2.Assignment]:
         """Answer each state with the clock, and with the tasks where they changed."""
-        first = await anext(aiter(request_iterator), None)
+        try:
+            first = await anext(aiter(request_iterator), None)
+        except DecodeError:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _UNREADABLE)
         if first is None:
             return
         received = _now_us()
@@ -84,6 +89,7 @@ class _Watch:
         self._wake = wake
         self._heard: deque[tuple[control_pb2.AgentState, int]] = deque(maxlen=_BACKLOG)
         self._ended = False
+        self._unreadable = False
         self._has: tuple[bytes, int] = (b"", 0)
 
     def hear(self, entry: Entry, state: control_pb2.AgentState, received_us: int) -> None:
@@ -100,6 +106,8 @@ class _Watch:
                 entry = self._service.directory.known(self._vantage)
                 if entry is not None and state.vantage == self._vantage:
                     self.hear(entry, state, received)
+        except DecodeError:
+            self._unreadable = True
         finally:
             self._ended = True
             self._wake.set()
@@ -120,6 +128,8 @@ class _Watch:
             while self._heard:
                 if assignment := await self._answer(entry, self._heard.popleft()):
                     yield assignment
+        if self._unreadable:
+            await self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, _UNREADABLE)
 
     async def _answer(
         self, entry: Entry, heard: tuple[control_pb2.AgentState, int] | None
