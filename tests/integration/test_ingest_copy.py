@@ -87,3 +87,25 @@ def test_many_rows_with_one_long_text(conn: psycopg.Connection) -> None:
         send(conn, "copied", ["c2", "c7"], encode(columns, 5000))
         found = conn.execute("SELECT c2, length(c7) FROM copied ORDER BY c2").fetchall()
     assert found == [(row, 60_000 if row == 1234 else 5) for row in range(5000)]
+
+
+def test_rows_of_common_and_rare_patterns_of_nulls(conn: psycopg.Connection) -> None:
+    """Thousands of rows, some NULL here and some there, each come back with their own values."""
+    count = 4000
+    number = np.arange(count, dtype=np.int32)
+    words = [str(value) * (value % 3) for value in range(10)]
+    dice = np.random.default_rng(1)
+    common, rare = number % 3 == 0, dice.random((2, count)) < 0.01
+    codes = np.where(common | rare[1], -1, number % 10).astype(np.int32)
+    with conn.transaction(force_rollback=True):
+        columns = [
+            Cells(Type.INT, number),
+            Cells(Type.REAL, number.astype(np.float32), common | rare[0]),
+            Cells(Type.TEXT, codes, texts=Texts(words)),
+        ]
+        send(conn, "copied", ["c2", "c4", "c7"], encode(columns, count))
+        found = conn.execute("SELECT c2, c4, c7 FROM copied ORDER BY c2").fetchall()
+    assert found == [
+        (at, None if common[at] or rare[0][at] else at, None if codes[at] < 0 else words[codes[at]])
+        for at in range(count)
+    ]

@@ -19,8 +19,9 @@ from support.builders import (
 from support.ingest import connection, expected, stored, write_once
 
 from sonde_collector.ingest.cursors import Refused
+from sonde_collector.ingest.prepared import prepare
 from sonde_collector.ingest.settings import IngestSettings
-from sonde_collector.ingest.transaction import prepare, write
+from sonde_collector.ingest.transaction import write
 from sonde_proto.quality import Quality
 from sonde_proto.v1 import ingest_pb2, results_pb2
 

@@ -97,3 +97,15 @@ def test_a_batch_larger_than_a_cut_goes_alone() -> None:
     assert [item.rows for item in batcher.cut(MAX_ROWS)] == [MAX_ROWS * 3]
     assert [item.rows for item in batcher.cut(MAX_ROWS)] == [1]
     assert batcher.cut(MAX_ROWS) == []
+
+
+def test_streams_are_taken_in_turns() -> None:
+    """A cut holds one batch of each stream before the second of any, and goes on where the last one ended."""
+    batcher = Batcher()
+    for epoch in range(4):
+        for seq in (1, 2):
+            batcher.add(arrival(epoch, seq, 2))
+    cut = batcher.cut(MAX_ROWS)
+    assert [(item.epoch[0], item.first_seq) for item in cut] == [(0, 1), (1, 1), (2, 1), (3, 1), (0, 2)]
+    batcher.done(cut)
+    assert [(item.epoch[0], item.first_seq) for item in batcher.cut(MAX_ROWS)] == [(1, 2), (2, 2), (3, 2)]

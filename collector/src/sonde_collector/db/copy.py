@@ -1,8 +1,8 @@
 """Columns to PostgreSQL's binary COPY format, thousands of rows at a time.
 
-Rows that have their NULLs in the same columns are laid out as a byte matrix: a template, and into it the values
-column by column. Rows of rare patterns share a matrix with room for every value; what a row does not have, and
-what is missing from a shorter text, is then cut out by a mask, which costs as much as all the rest.
+Rows that have their NULLs in the same columns are laid out as a byte matrix: a template, and into it the
+values column by column. Rows of rare patterns share a matrix with room for every value; what a row does not
+have, and what a shorter text leaves free, is then cut out by a mask, which costs more than all the rest.
 
 Source: PostgreSQL manual, COPY, "Binary Format"; numeric_recv and timestamptz_recv for the values.
 """
@@ -30,8 +30,8 @@ _EPOCH_US = 946_684_800_000_000
 # small, and a piece that fits the CPU's cache is filled twice as fast as one of 20 MB.
 _PIECE_BYTES = 1 << 19
 
-# A pattern of NULLs gets a matrix of its own from so many rows on, and only so many patterns do: a matrix costs
-# some 100 us however few its rows are.
+# A pattern of NULLs gets a matrix of its own from so many rows on, and only so many patterns do: a matrix
+# costs some 100 us however few its rows are.
 _ALIKE_ROWS = 256
 _PATTERNS = 8
 
@@ -160,6 +160,8 @@ def encode(columns: Sequence[Cells], rows: int) -> Iterator[Buffer]:
 
 def _alike(columns: Sequence[Cells], rows: int) -> list[NDArray[np.intp] | None]:
     """Groups rows by their NULLs; None is all rows. The last group may be of rows of rare patterns."""
+    if not rows:
+        return []
     pattern = np.zeros(rows, np.uint64)
     for cells in columns:
         null = cells.nulls
@@ -167,9 +169,9 @@ def _alike(columns: Sequence[Cells], rows: int) -> list[NDArray[np.intp] | None]
             pattern *= _ODD  # patterns that collide share a matrix, which costs time alone
             pattern += null
     found, counts = np.unique(pattern, return_counts=True)
-    common = [at for at in np.argsort(-counts)[:_PATTERNS] if counts[at] >= min(_ALIKE_ROWS, rows)]
-    if len(common) == len(found) <= 1:
-        return [None] if rows else []
+    common = [at for at in np.argsort(-counts)[:_PATTERNS] if counts[at] >= _ALIKE_ROWS]
+    if not common or len(found) == 1:
+        return [None]
     groups: list[NDArray[np.intp] | None] = []
     rest = np.ones(rows, np.bool_)
     for at in common:
@@ -309,9 +311,11 @@ def send(conn: psycopg.Connection, table: str, names: Sequence[str], pieces: Ite
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
         sql.Identifier(*table.split(".")), sql.SQL(", ").join(map(sql.Identifier, names))
     )
-    with conn.cursor() as cursor:
-        # Whatever libpq could not send yet it moves to the front of its buffer with every block that it is
-        # given; with nothing left over there is nothing to move.
-        with cursor.copy(statement, writer=LibpqWriter(cursor, flush_threshold=0)) as copy:
-            for piece in pieces:
-                copy.write(piece)
+    # What libpq could not send at once it moves to the front of its buffer with every block that it is given;
+    # with each block flushed there is nothing to move.
+    with (
+        conn.cursor() as cursor,
+        cursor.copy(statement, writer=LibpqWriter(cursor, flush_threshold=0)) as copy,
+    ):
+        for piece in pieces:
+            copy.write(piece)

@@ -40,23 +40,25 @@ class Batcher:
     def cut(self, max_rows: int) -> list[Arrival]:
         """Takes up to `max_rows` results in whole batches, at least one if any is free; holds their streams.
 
-        Streams that could not be emptied go behind the others, so that none waits for ever.
+        One batch of each stream, then the next of each: streams cover the same time, and rows of the same
+        time cost the database least when they come together. Who was taken goes behind the others.
         """
         taken: list[Arrival] = []
         rows = 0
-        for epoch in [epoch for epoch in self._waiting if epoch not in self._held]:
-            queue = self._waiting[epoch]
-            while queue and (not taken or rows + queue[0].rows <= max_rows):
-                arrival = queue.popleft()
-                taken.append(arrival)
-                rows += arrival.rows
-                self._held.add(epoch)
-            if not queue:
-                del self._waiting[epoch]
-            elif epoch in self._held:
-                self._waiting.move_to_end(epoch)
-            if rows >= max_rows or queue:
+        free = deque(epoch for epoch in self._waiting if epoch not in self._held)
+        while free:
+            queue = self._waiting[free[0]]
+            if taken and rows + queue[0].rows > max_rows:
                 break
+            epoch = free.popleft()
+            taken.append(queue.popleft())
+            rows += taken[-1].rows
+            self._held.add(epoch)
+            if queue:
+                self._waiting.move_to_end(epoch)
+                free.append(epoch)
+            else:
+                del self._waiting[epoch]
         self.rows -= rows
         return taken
 

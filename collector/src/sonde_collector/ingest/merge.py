@@ -55,6 +55,14 @@ class Rows:
             {name: None if column is None else column[chosen] for name, column in self.columns.items()},
         )
 
+    def in_time_order(self) -> "Rows":
+        """The same rows, oldest first: next to each other in the tables' indexes, which begin with the time.
+
+        Batches of many agents cover the same minutes; in the order of their arrival each row would go to
+        another page than the one before it, and cost PostgreSQL twice as much.
+        """
+        return self.pick(np.argsort(self.measured_at_us, kind="stable"))
+
 
 def strings(arrivals: Sequence[Arrival]) -> list[str]:
     """The write's dictionary: every batch's, one after another."""

@@ -6,27 +6,22 @@ agent back.
 """
 
 import asyncio
-import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import grpc
-import psycopg
 import structlog
 
-from sonde_collector.db.errors import DatabaseError
 from sonde_collector.db.pool import Database
-from sonde_collector.ingest import session
 from sonde_collector.ingest.arrival import take_in
 from sonde_collector.ingest.connection import Connection, End
-from sonde_collector.ingest.held import HeldConnection
+from sonde_collector.ingest.hello import check_hello, check_identity, read
 from sonde_collector.ingest.metrics import IngestMetrics
+from sonde_collector.ingest.sessions import Sessions
 from sonde_collector.ingest.transaction import Settled
 from sonde_collector.ingest.writer import Writer
-from sonde_proto.columns import MalformedBatch, parse
-from sonde_proto.v1 import ingest_pb2
+from sonde_proto.columns import MalformedBatch
 
 # Largest batch taken. [bytes] gRPC itself takes twice as much, so that a batch a bit too large gets an answer
 # that says what to do; gRPC's own says RESOURCE_EXHAUSTED, and an agent would wait and send it again.
@@ -36,7 +31,10 @@ SERVER_OPTIONS = (
     # A host that lost its power sends no FIN: without a ping its connection would look alive until a reboot.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    # Unless this is set gRPC waits 60 s for the answer to a ping, whatever the line above says.
+    ("grpc.http2.ping_timeout_ms", 20_000),
+    # Agents ping every 10 s: one that comes a little early must not count as too many.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
 """What a server that carries this service should be made with."""
@@ -48,9 +46,8 @@ _WINDOW = 256
 _HELLO_S = 30.0  # a connection that says nothing for so long is not an agent
 _RENEW_EVERY_S = 20.0
 _RENEW_AT_ONCE = 500  # streams locked by one renewal: short enough for a writer to wait for
-_HELLO_THREADS = 4
+_REFUSED_REMEMBERED = 10_000  # whatever names strangers make up
 
-_T = TypeVar("_T")
 _Context = grpc.aio.ServicerContext[bytes, bytes]
 
 _log = structlog.get_logger()
@@ -66,15 +63,14 @@ class IngestService:
     """
 
     def __init__(self, database: Database, writer: Writer, metrics: IngestMetrics) -> None:
-        self._database = database
         self._writer = writer
         self._metrics = metrics
         self._connections: dict[bytes, Connection] = {}
+        self._refused: dict[str, str] = {}
+        """Why a vantage's last hello was refused; it comes again every half minute, and is told once."""
         self._settled = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._threads = ThreadPoolExecutor(_HELLO_THREADS, thread_name_prefix="hello")
-        self._held = threading.local()
-        self._all_held: list[HeldConnection] = []
+        self._sessions = Sessions(database)
         self._renewing: asyncio.Task[None] | None = None
 
     def add_to(self, server: grpc.aio.Server) -> None:
@@ -119,9 +115,7 @@ class IngestService:
             await asyncio.sleep(0.01)  # for the seconds of a stop no event is worth keeping
         if self._renewing is not None:
             self._renewing.cancel()
-        await asyncio.to_thread(self._threads.shutdown, wait=True, cancel_futures=True)
-        for held in self._all_held:
-            held.close()
+        await self._sessions.close()
 
     async def _stream(self, _requests: Any, context: _Context) -> None:
         connection: Connection | None = None
@@ -130,6 +124,9 @@ class IngestService:
             await self._serve(connection, context)
         except End as end:
             self._metrics.refused.labels(end.status.name).inc()
+            if connection is not None and end.status is grpc.StatusCode.ABORTED:
+                number = connection.session.number
+                _log.warning("agent_fenced", vantage=connection.vantage, session=number, reason=end.detail)
             await context.abort(end.status, end.detail)
         finally:
             if connection is not None:
@@ -146,10 +143,15 @@ class IngestService:
         if not isinstance(raw, bytes):
             raise End(grpc.StatusCode.INVALID_ARGUMENT, "the stream ended before its hello")
         received_at_us = _now_us()
-        hello = _parse(raw)
-        _check_hello(hello)
-        _check_identity(context, hello.vantage)
-        taken = await self._in_thread(lambda conn: session.take(conn, hello))
+        hello = read(raw)
+        check_hello(hello)
+        try:
+            check_identity(context.auth_context(), hello.vantage)
+            taken = await self._sessions.take(hello)
+        except End as end:
+            self._tell_refused(hello.vantage, end)
+            raise
+        self._refused.pop(hello.vantage, None)
         connection = Connection(taken, hello, received_at_us)
         older = self._connections.get(hello.epoch)
         if older is not None and older.session.number > taken.number:
@@ -160,6 +162,14 @@ class IngestService:
         self._metrics.connections.set(len(self._connections))
         _log.info("agent_connected", vantage=hello.vantage, session=taken.number, acked_seq=taken.acked_seq)
         return connection
+
+    def _tell_refused(self, vantage: str, end: End) -> None:
+        if end.status is grpc.StatusCode.UNAVAILABLE or self._refused.get(vantage) == end.detail:
+            return  # the database is away, and said to be; or nothing is new
+        if len(self._refused) >= _REFUSED_REMEMBERED:
+            self._refused.clear()
+        self._refused[vantage] = end.detail
+        _log.warning("agent_refused", vantage=vantage, status=end.status.name, reason=end.detail)
 
     async def _serve(self, connection: Connection, context: _Context) -> None:
         """Reads and acks until the agent has sent all and all is settled, or something ends it."""
@@ -200,7 +210,7 @@ class IngestService:
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"a batch of {len(raw)} bytes: at most {MAX_BATCH_BYTES} are taken; send fewer results",
             )
-        batch = _parse(raw)
+        batch = read(raw)
         if batch.epoch != connection.session.epoch:
             raise End(
                 grpc.StatusCode.INVALID_ARGUMENT,
@@ -247,14 +257,8 @@ class IngestService:
         self._metrics.connections.set(len(self._connections))
         epoch, number = connection.session.epoch, connection.session.number
         if not connection.in_flight:
-            self._threads.submit(self._leave, epoch, number)
+            self._sessions.leave(epoch, number)
         _log.info("agent_left", vantage=connection.vantage, session=number)
-
-    def _leave(self, epoch: bytes, number: int) -> None:
-        try:
-            self._use(lambda conn: session.leave(conn, epoch, number))
-        except (psycopg.Error, DatabaseError):
-            _log.debug("leave_failed")  # its time runs out by itself
 
     async def _renew_for_ever(self) -> None:
         while True:
@@ -267,7 +271,7 @@ class IngestService:
     async def _renew(self, connections: Sequence[Connection]) -> None:
         held = [(item.session.epoch, item.session.number) for item in connections]
         try:
-            alive = await self._in_thread(lambda conn: session.renew(conn, held))
+            alive = await self._sessions.renew(held)
         except End:
             return  # the database is away: nobody can have taken over either
         for item in connections:
@@ -275,72 +279,6 @@ class IngestService:
                 item.finish(
                     End(grpc.StatusCode.ABORTED, "fenced: a newer connection of this stream took over")
                 )
-
-    def _use(self, work: Callable[[psycopg.Connection], _T]) -> _T:
-        """Does work on this thread's connection; a second time when the first found it broken."""
-        if not hasattr(self._held, "connection"):
-            self._held.connection = HeldConnection(self._database)
-            self._all_held.append(self._held.connection)
-        connection: HeldConnection = self._held.connection
-        try:
-            with connection as conn:
-                return work(conn)
-        except psycopg.OperationalError:
-            with connection as conn:
-                return work(conn)
-
-    async def _in_thread(self, work: Callable[[psycopg.Connection], _T]) -> _T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._use, work)
-        except session.HelloRefused as refused:
-            raise End(_REFUSED[refused.why], str(refused)) from refused
-        except (psycopg.Error, DatabaseError) as error:
-            _log.warning("database_unavailable", error=" ".join(str(error).split()))
-            raise End(grpc.StatusCode.UNAVAILABLE, "the collector's database does not answer") from error
-
-
-_REFUSED = {
-    session.Why.UNKNOWN_VANTAGE: grpc.StatusCode.NOT_FOUND,
-    session.Why.COPY: grpc.StatusCode.FAILED_PRECONDITION,
-}
-_ID_BYTES = 16
-
-
-def _parse(raw: bytes) -> ingest_pb2.Batch:
-    try:
-        return parse(raw)
-    except MalformedBatch as error:
-        raise End(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
-
-
-def _check_hello(hello: ingest_pb2.Batch) -> None:
-    if hello.last_seq:
-        raise End(
-            grpc.StatusCode.INVALID_ARGUMENT, "the first message must be a hello: a Batch with last_seq = 0"
-        )
-    for name in ("epoch", "instance"):
-        if len(getattr(hello, name)) != _ID_BYTES:
-            raise End(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                f"hello: {name} is {len(getattr(hello, name))} bytes, not {_ID_BYTES}",
-            )
-    if not hello.vantage or "\0" in hello.vantage:
-        raise End(grpc.StatusCode.INVALID_ARGUMENT, "hello: vantage is not set, or holds a NUL")
-
-
-def _check_identity(context: _Context, vantage: str) -> None:
-    """On TLS the certificate must be the vantage's; plain text comes from this host alone, see config."""
-    identity = context.auth_context()
-    if b"ssl" not in identity.get("transport_security_type", ()):
-        return
-    names = [name.decode(errors="replace") for name in identity.get("x509_common_name", ())]
-    if not names:
-        raise End(grpc.StatusCode.UNAUTHENTICATED, "a client certificate is needed: enrol this agent")
-    if names != [vantage]:
-        raise End(
-            grpc.StatusCode.PERMISSION_DENIED,
-            f"the certificate is for {', '.join(names)}, the hello says vantage {vantage!r}: they must agree",
-        )
 
 
 def _now_us() -> int:

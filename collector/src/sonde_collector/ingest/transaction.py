@@ -10,47 +10,24 @@ from uuid import UUID
 
 import numpy as np
 import psycopg
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 from numpy.typing import NDArray
 
-from sonde_collector.db.copy import Texts, encode, send
 from sonde_collector.db.queries import query
 from sonde_collector.ingest.arrival import Arrival
+from sonde_collector.ingest.attempt import Attempt
 from sonde_collector.ingest.cursors import Admitted, Cursor, Refusal, admit
-from sonde_collector.ingest.judge import Verdict, explain, instant, judge
-from sonde_collector.ingest.merge import Rows, merge, strings
-from sonde_collector.ingest.rules import MAX_TARGET, Reason
-from sonde_collector.ingest.settings import IngestSettings
-from sonde_collector.ingest.tables import TABLES, Resolved, cells, columns_of, hours
-from sonde_proto import columns
+from sonde_collector.ingest.judge import Verdict, explain, instant
+from sonde_collector.ingest.merge import Rows
+from sonde_collector.ingest.prepared import Prepared
+from sonde_collector.ingest.rules import Reason
+from sonde_collector.ingest.tables import hours
 from sonde_proto.quality import Quality
 
 LIVE_S = 60.0
 """A session counts as alive for so long after its last sign. [s]"""
 
-_PARENTS = {"performance": "ingest_lock_servers", "endpoint": "ingest_lock_targets"}
 _SERIES = {"performance": "performance", "endpoint": "endpoint"}
-_PROTOCOL = next(at for at, item in enumerate(columns.FIELDS["performance"]) if item.name == "protocol")
-
-
-@frozen(eq=False)
-class Prepared:
-    """A write before its transaction: merged and judged once, however often the transaction is tried."""
-
-    arrivals: Sequence[Arrival]
-    received_at_us: NDArray[np.int64]
-    strings: Sequence[str]
-    texts: Texts
-    parts: Sequence[tuple[Rows, Verdict]]
-
-
-def prepare(arrivals: Sequence[Arrival], settings: IngestSettings) -> Prepared:
-    """Merges and judges the rows of a write. **Pure**; this is the larger part of its CPU time."""
-    words = strings(arrivals)
-    received = np.array([arrival.received_at_us for arrival in arrivals], np.int64)
-    retention_us = int(settings.retention_s * 1e6)
-    parts = [(rows, judge(rows, words, received, retention_us=retention_us)) for rows in merge(arrivals)]
-    return Prepared(arrivals, received, words, Texts(words), parts)
 
 
 @frozen(eq=False)
@@ -73,108 +50,6 @@ class Outcome:
     rejected: dict[str, int]
 
 
-@frozen
-class _Reject:
-    batch: int
-    seq: int
-    kind: str
-    target: str
-    measured_at_us: int
-    reason: Reason
-    detail: str
-    result: bytes
-
-
-@frozen(eq=False)
-class _Write:
-    """One try of the transaction."""
-
-    conn: psycopg.Connection
-    prepared: Prepared
-    admitted: Admitted
-    careful: bool
-    stream_id: NDArray[np.int32]
-    probe_id: NDArray[np.int16]
-    rejects: list[_Reject] = field(factory=list)
-    copied: list[tuple[str, Rows]] = field(factory=list)
-
-    def resolve(self, rows: Rows, verdict: Verdict) -> Resolved:
-        """Finds the ids of what the rows name, locks those parents, and rejects rows that name nothing."""
-        prepared = self.prepared
-        parent_id = np.zeros(len(prepared.strings), np.int32)
-        protocol_id = np.zeros(len(prepared.strings), np.int16)
-        if rows.kind in _PARENTS:
-            named = self._ids(_PARENTS[rows.kind], "keys", rows.target[verdict.accepted], parent_id)
-            unknown = ~named[rows.target] & (rows.target >= 0)
-            verdict.flag(unknown, Reason.UNKNOWN_TARGET)
-        protocols = rows.columns.get("protocol")
-        if protocols is not None:
-            codes = protocols.astype(np.int32, copy=False)
-            named = self._ids("ingest_protocols", "names", codes[verdict.accepted], protocol_id)
-            verdict.flag(~named[codes] & (codes >= 0), Reason.UNKNOWN_PROTOCOL, _PROTOCOL)
-        return Resolved(self.stream_id, self.probe_id, parent_id, protocol_id, prepared.texts)
-
-    def _ids(
-        self, name: str, parameter: str, codes: NDArray[np.int32], into: NDArray[np.int32] | NDArray[np.int16]
-    ) -> NDArray[np.bool_]:
-        """Writes the id of each string used into its place; says which strings have one."""
-        words = self.prepared.strings
-        used = np.zeros(len(words), np.bool_)
-        used[codes[codes >= 0]] = True
-        places = np.flatnonzero(used).tolist()
-        distinct = list({words[place] for place in places})
-        found: dict[str, int] = {}
-        if distinct:
-            found = dict(self.conn.execute(query(name), {parameter: distinct}).fetchall())
-        into[places] = [found.get(words[place], 0) for place in places]
-        named: NDArray[np.bool_] = into != 0
-        return named
-
-    def copy(self, table: str, rows: Rows, resolved: Resolved) -> None:
-        """Copies accepted rows; in a careful write, bisects what the database refuses down to the row."""
-        if not len(rows):
-            return
-        data = encode(cells(table, rows, resolved), len(rows))
-        names = [column.name for column in columns_of(table)]
-        if not self.careful:
-            send(self.conn, TABLES[table], names, data)
-        else:
-            try:
-                with self.conn.transaction():
-                    send(self.conn, TABLES[table], names, data)
-            except (psycopg.DataError, psycopg.IntegrityError) as error:
-                if lacks_partition(error):
-                    raise
-                if len(rows) == 1:
-                    detail = str(error.diag.message_primary or error)
-                    self.reject(rows, 0, Reason.REFUSED_BY_DATABASE, f"{error.sqlstate}: {detail}")
-                    return
-                half = np.arange(len(rows))
-                self.copy(table, rows.pick(half[: len(rows) // 2]), resolved)
-                self.copy(table, rows.pick(half[len(rows) // 2 :]), resolved)
-                return
-        self.copied.append((table, rows))
-
-    def reject(self, rows: Rows, row: int, reason: Reason, detail: str) -> None:
-        """Notes a row that can't be written, with the bytes of its result."""
-        batch, index = int(rows.batch[row]), int(rows.index[row])
-        arrival = self.prepared.arrivals[batch]
-        (table,) = (table for table in arrival.tables if table.kind == rows.kind)
-        result = columns.row(table, index, arrival.strings)
-        self.rejects.append(
-            _Reject(
-                batch=batch,
-                seq=int(rows.seq[row]),
-                kind=rows.kind,
-                target=result.target.replace("\0", "\ufffd")[:MAX_TARGET],
-                measured_at_us=int(rows.measured_at_us[row]),
-                reason=reason,
-                detail=detail,
-                result=result.SerializeToString(),
-            )
-        )
-
-
 def write(conn: psycopg.Connection, prepared: Prepared, *, by_row: bool, careful: bool = False) -> Outcome:
     """Commits a write.
 
@@ -193,7 +68,7 @@ def write(conn: psycopg.Connection, prepared: Prepared, *, by_row: bool, careful
         if not by_row:
             conn.execute(query("ingest_keys_checked"))
         owners = [cursors.get(arrival.epoch) for arrival in prepared.arrivals]
-        attempt = _Write(
+        attempt = Attempt(
             conn,
             prepared,
             admitted,
@@ -207,11 +82,6 @@ def write(conn: psycopg.Connection, prepared: Prepared, *, by_row: bool, careful
         return _finish(attempt, cursors, trimmed)
 
 
-def lacks_partition(error: psycopg.Error) -> bool:
-    """Whether a row had no partition to go to: class 23 like a bad row, but our own fault and mendable."""
-    return error.sqlstate == "23514" and error.diag.constraint_name is None
-
-
 def _lock(conn: psycopg.Connection, arrivals: Sequence[Arrival]) -> dict[bytes, Cursor]:
     # The probe needs no lock of its own: nobody can delete it while a stream of it exists, which is locked.
     epochs = list({arrival.epoch for arrival in arrivals})
@@ -222,7 +92,7 @@ def _lock(conn: psycopg.Connection, arrivals: Sequence[Arrival]) -> dict[bytes, 
     }
 
 
-def _write_kind(attempt: _Write, rows: Rows, verdict: Verdict) -> NDArray[np.int64]:
+def _write_kind(attempt: Attempt, rows: Rows, verdict: Verdict) -> NDArray[np.int64]:
     """Copies or rejects the rows of one kind; gives per batch how many were trimmed."""
     fresh = rows.seq > attempt.admitted.floor[rows.batch]
     trimmed = np.zeros(len(attempt.prepared.arrivals), np.int64)
@@ -252,7 +122,7 @@ def _write_kind(attempt: _Write, rows: Rows, verdict: Verdict) -> NDArray[np.int
     return trimmed
 
 
-def _finish(attempt: _Write, cursors: dict[bytes, Cursor], trimmed: NDArray[np.int64]) -> Outcome:
+def _finish(attempt: Attempt, cursors: dict[bytes, Cursor], trimmed: NDArray[np.int64]) -> Outcome:
     conn, prepared, admitted = attempt.conn, attempt.prepared, attempt.admitted
     batches = len(prepared.arrivals)
     committed = np.zeros(batches, np.int64)
@@ -312,7 +182,7 @@ def _settle(prepared: Prepared, admitted: Admitted) -> Iterable[Settled]:
             yield Settled(arrival, cursor.acked_seq, cursor.chain, refusal)
 
 
-def _write_gaps(attempt: _Write) -> None:
+def _write_gaps(attempt: Attempt) -> None:
     gaps = [
         (int(attempt.stream_id[number]), evolve(gap, first_seq=max(gap.first_seq, int(floor) + 1)))
         for number, (arrival, floor) in enumerate(
@@ -335,7 +205,7 @@ def _write_gaps(attempt: _Write) -> None:
         )
 
 
-def _reject_columns(attempt: _Write) -> dict[str, object]:
+def _reject_columns(attempt: Attempt) -> dict[str, object]:
     rejects = attempt.rejects
     return {
         "streams": [int(attempt.stream_id[reject.batch]) for reject in rejects],

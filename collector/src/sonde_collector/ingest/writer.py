@@ -13,12 +13,14 @@ from sonde_collector.db.errors import DatabaseError
 from sonde_collector.db.pool import Database
 from sonde_collector.db.queries import query
 from sonde_collector.ingest.arrival import Arrival
+from sonde_collector.ingest.attempt import lacks_partition
 from sonde_collector.ingest.batcher import Batcher
 from sonde_collector.ingest.held import HeldConnection
 from sonde_collector.ingest.metrics import IngestMetrics
+from sonde_collector.ingest.prepared import Prepared, prepare
 from sonde_collector.ingest.settings import IngestSettings
 from sonde_collector.ingest.tables import TABLES
-from sonde_collector.ingest.transaction import Outcome, Prepared, Settled, lacks_partition, prepare, write
+from sonde_collector.ingest.transaction import Outcome, Settled, write
 
 # A batch that waits longer than this is worth an operator's look: /readyz says so. [s]
 STUCK_S = 30.0
@@ -120,11 +122,14 @@ class Writer:
         connection = HeldConnection(self._database)
         try:
             while cut := self._take(number):
-                self._write_for_ever(connection, cut)
+                settled = self._write_for_ever(connection, cut)
+                with self._changed:
+                    # Before the word is out: who waits for room looks when it hears it, and not again.
+                    self._bytes -= sum(arrival.size for arrival in cut)
+                self._settle(settled)
                 with self._changed:
                     self._writing.pop(number)
                     self._batcher.done(cut)
-                    self._bytes -= sum(arrival.size for arrival in cut)
                     self._measure_queue()
                     self._changed.notify_all()
         finally:
@@ -145,7 +150,7 @@ class Writer:
         self._metrics.queue_rows.set(self._batcher.rows)
         self._metrics.queue_bytes.set(self._bytes)
 
-    def _write_for_ever(self, connection: HeldConnection, cut: Sequence[Arrival]) -> None:
+    def _write_for_ever(self, connection: HeldConnection, cut: Sequence[Arrival]) -> Sequence[Settled]:
         retrying = tenacity.Retrying(
             # A mistake of ours too: a writer that ended would take its share of all streams with it, unseen.
             retry=tenacity.retry_if_exception_type(Exception),
@@ -159,13 +164,13 @@ class Writer:
             prepared = retrying(prepare, cut, self._settings)
             outcome = retrying(self._write_once, connection, prepared)
         except tenacity.RetryError:
-            return  # we are stopping: the agents still have all of it
+            return ()  # we are stopping: the agents still have all of it
         self._metrics.commit_seconds.observe(time.monotonic() - started)
         self._count(outcome)
         if self._last_error:
             self._last_error = ""
             _log.info("writes_go_on")
-        self._settle(outcome.settled)
+        return outcome.settled
 
     def _write_once(self, connection: HeldConnection, prepared: Prepared) -> Outcome:
         by_row = self._settings.fk_check == "row"

@@ -1,0 +1,59 @@
+"""What the first message of a connection must be, and who may send it. **Pure.**"""
+
+from collections.abc import Iterable, Mapping
+
+import grpc
+
+from sonde_collector.identity import refusal
+from sonde_collector.ingest.connection import End
+from sonde_proto.columns import MalformedBatch, parse
+from sonde_proto.v1 import ingest_pb2
+
+_ID_BYTES = 16
+
+
+def read(raw: bytes) -> ingest_pb2.Batch:
+    """Reads a message.
+
+    Raises:
+        End: INVALID_ARGUMENT, it is no Batch.
+    """
+    try:
+        return parse(raw)
+    except MalformedBatch as error:
+        raise End(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
+
+
+def check_hello(hello: ingest_pb2.Batch) -> None:
+    """Checks that a message is a hello, and a whole one.
+
+    Raises:
+        End: INVALID_ARGUMENT; the text says what is wrong with it.
+    """
+    if hello.last_seq:
+        raise End(
+            grpc.StatusCode.INVALID_ARGUMENT, "the first message must be a hello: a Batch with last_seq = 0"
+        )
+    for name in ("epoch", "instance"):
+        if len(getattr(hello, name)) != _ID_BYTES:
+            raise End(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"hello: {name} is {len(getattr(hello, name))} bytes, not {_ID_BYTES}",
+            )
+    if not hello.vantage or "\0" in hello.vantage:
+        raise End(grpc.StatusCode.INVALID_ARGUMENT, "hello: vantage is not set, or holds a NUL")
+
+
+def check_identity(auth: Mapping[str, Iterable[bytes]], vantage: str) -> None:
+    """Compares the peer's certificate with the vantage of its hello.
+
+    Args:
+        auth: the connection's `auth_context()`.
+        vantage: as the hello names it.
+
+    Raises:
+        End: UNAUTHENTICATED without a certificate, PERMISSION_DENIED with another's.
+    """
+    if why := refusal(auth, vantage):
+        named = "x509_common_name" in auth
+        raise End(grpc.StatusCode.PERMISSION_DENIED if named else grpc.StatusCode.UNAUTHENTICATED, why)
