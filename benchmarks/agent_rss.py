@@ -218,8 +218,9 @@ def measure(folder: Path) -> dict[str, object]:
         "note": f"{how}, its files not cached before; {sum(results.values()):.0f} results in {SECONDS} s "
         f"({'; '.join(f'{name[25:]} {value:.0f}' for name, value in sorted(results.items()))}), "
         f"{told['sonde_agent_uplink_acks_total']:.0f} acks, {told['sonde_agent_spool_rows']:.0f} waiting, "
-        f"CPU {told['sonde_agent_cpu_ratio']:.1%} of a core. The interpreter's file pages are shared with "
-        "other programs and count only where the agent read them first.",
+        f"CPU {told['sonde_agent_cpu_ratio']:.1%} of a core. At its start the agent drops the pages of its "
+        "libraries that were read ahead and not used; those it uses count. The interpreter's "
+        "file pages are shared with other programs and count only where the agent read them first.",
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import structlog
 
-from sonde_agent import VERSION
+from sonde_agent import VERSION, memory
 from sonde_agent.checks.base import Context
 from sonde_agent.checks.kinds import KINDS
 from sonde_agent.clock import Clock
@@ -71,7 +71,9 @@ async def serve(config: AgentConfig) -> None:
     """
     spool = await asyncio.to_thread(open_spool, config)
     try:
-        await App(config, spool).run()
+        app = App(config, spool)
+        memory.give_back()
+        await app.run()
     finally:
         await asyncio.to_thread(spool.close)
 
@@ -191,8 +193,13 @@ class App:
         return f"{self._runner.tasks} tasks, {self._stats.rows} results waiting, {link}, {fit}"
 
     async def _keep_stats(self) -> None:
+        told = False
         while True:
             self._stats = await asyncio.to_thread(self._spool.stats)
+            if not told and self._exchange.best() is not None:
+                # The first word was said before anything was sent; an operator should not read it for long.
+                told = True
+                self._control.changed()
             await asyncio.sleep(_STATS_EVERY_S)
 
     async def _serve_metrics(self) -> None:

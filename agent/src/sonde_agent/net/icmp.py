@@ -29,7 +29,8 @@ MAX_PAYLOAD_BYTES = 1400
 MAX_COUNT = 0x10000
 """Echoes of a run: what the 16 bits of the sequence number tell apart."""
 
-_TICK_S = 0.040  # least time between two wake-ups: echoes due meanwhile go out in one batch
+_TICK_S = 0.050  # least time between two wake-ups: echoes due meanwhile go out in one batch
+_SLOTS = 250  # a second; what falls due in one is kept together: each costs a list and a heap entry
 _DRAIN_S = 0.050  # while answers are outstanding: often enough that the receive buffer never fills
 _BACKLOG_S = 0.002  # between batches when more is due than one holds: no burst is longer than one batch
 _WARM_S = 0.1  # the kernel begins to stamp arrivals a moment after it was asked to, from a work queue
@@ -55,7 +56,7 @@ class Engine:
         )
         self._in_flight = InFlight(icmp)
         self._opened = time.monotonic()
-        self._wheel: dict[int, list[Run]] = {}  # millisecond of the loop's clock -> runs due then
+        self._wheel: dict[int, list[Run]] = {}  # slot of the loop's clock -> runs due in it
         self._wheel_keys: list[int] = []  # its keys, as a heap
         self._backlog: deque[Run] = deque()
         self._stampless = False  # this path gives no TX stamps: send one by one, so that ours are close
@@ -124,7 +125,7 @@ class Engine:
         self._icmp.sock.close()
 
     def _put(self, run: Run, at: float) -> None:
-        key = math.ceil(at * 1000)
+        key = math.ceil(at * _SLOTS)
         bucket = self._wheel.get(key)
         if bucket is None:
             self._wheel[key] = [run]
@@ -157,7 +158,7 @@ class Engine:
         if self._backlog:
             at = now + _BACKLOG_S
         else:
-            at = self._wheel_keys[0] / 1000 if self._wheel_keys else math.inf
+            at = self._wheel_keys[0] / _SLOTS if self._wheel_keys else math.inf
             if self._in_flight.unanswered:
                 at = min(at, now + _DRAIN_S)
             at = max(at, self._ticked + self._tick_s)
@@ -183,13 +184,11 @@ class Engine:
             self._finish(run)
 
     def _speak(self, now: float) -> None:
-        while self._wheel_keys and self._wheel_keys[0] <= now * 1000:
+        while self._wheel_keys and self._wheel_keys[0] <= now * _SLOTS:
             for run in self._wheel.pop(heapq.heappop(self._wheel_keys)):
-                if run.token not in self._in_flight.runs:
-                    continue
                 if run.next < run.count:
                     self._backlog.append(run)
-                else:
+                elif run.token in self._in_flight.runs:
                     self._finish(run)
         if self._backlog:
             size = min(self._batch, len(self._backlog))
@@ -200,7 +199,9 @@ class Engine:
         out, size = self._out, len(due)
         out.names[:size] = array("Q", [run.name_at for run in due])
         out.packets[:size] = array("Q", [run.packet_at for run in due])
-        out.fillers[:size] = array("Q", [run.filler for run in due])
+        fillers = [run.filler for run in due]
+        out.fillers[:size] = array("Q", fillers)
+        out.pieces[:size] = array("Q", [2 if filler else 1 for filler in fillers])
         first = tries = 0
         while first < size:
             handed_ns = time.time_ns()
@@ -217,27 +218,28 @@ class Engine:
                     first, tries = first + 1, 0
                 continue
             self._in_flight.sent(due[first:end], handed_ns)
-            for run in due[first:end]:
-                self._advance(run, now)
+            self._advance(due[first:end], now)
             first, tries = end, 0
 
-    def _advance(self, run: Run, now: float) -> None:
-        """Sets when the run is to be looked at again: for its next echo, or to end it."""
-        run.tries = 0
-        if run.next == run.count:
-            self._put(run, now + run.wait_s)
-            return
-        run.packet_at += PACKET_BYTES
-        due = run.due + run.spacing_s
-        run.due = due if due > now else now + run.spacing_s
-        self._put(run, run.due)
+    def _advance(self, runs: list[Run], now: float) -> None:
+        """Sets when each run is to be looked at again: for its next echo, or to end it."""
+        put = self._put
+        for run in runs:
+            run.tries = 0
+            if run.next == run.count:
+                put(run, now + run.wait_s)
+                continue
+            run.packet_at += PACKET_BYTES
+            due = run.due + run.spacing_s
+            run.due = due = due if due > now else now + run.spacing_s
+            put(run, due)
 
     def _refused(self, run: Run, code: int, now: float) -> None:
         self._in_flight.refused(run, code)
         if run.settled == run.count:
             self._finish(run)
         else:
-            self._advance(run, now)
+            self._advance([run], now)
 
     def _postpone(self, runs: list[Run], now: float) -> None:
         """The send buffer is full: they wait for the next tick."""

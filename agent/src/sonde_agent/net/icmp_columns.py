@@ -72,9 +72,11 @@ class Replies:
         tokens, nonces, high, low = (column[:n].tolist() for column in self._fields)
         names = [column[:n].tolist() for column in self._names]
         seconds, nanos, ttls = (column[:n].tolist() for column in self._stamps)
-        for i, length in enumerate(batch.control_lengths[:n].tolist()):
-            if length != _STAMP_BYTES + _TTL_BYTES:
-                seconds[i], nanos[i], ttls[i] = self._odd(i)
+        control_lengths = batch.control_lengths[:n].tolist()
+        if control_lengths.count(_STAMP_BYTES + _TTL_BYTES) < n:
+            for i, length in enumerate(control_lengths):
+                if length != _STAMP_BYTES + _TTL_BYTES:
+                    seconds[i], nanos[i], ttls[i] = self._odd(i)
         types, lengths = self._types[:n].tolist(), batch.lengths[:n].tolist()
         if min(lengths) < self._least or types.count(REPLY[self._family]) < n:
             for i in range(n):

@@ -74,7 +74,7 @@ class InFlight:
     def take_replies(self) -> list[Run]:
         """Books the replies that wait; returns the runs that have nothing more to wait for."""
         complete: list[Run] = []
-        find = self.runs.get
+        find, answered = self.runs.get, 0
         while (replies := self._replies.take()) is not None:
             heard = time.time_ns()
             if self._steps.stepped():
@@ -95,9 +95,10 @@ class InFlight:
                     echoes.user_stamped.add(i)
                 echoes.ttl = ttl
                 run.settled += 1
-                self.unanswered -= 1
+                answered += 1
                 if run.settled == run.count:
                     complete.append(run)
+        self.unanswered -= answered
         return complete
 
     def take_errors(self) -> None:

@@ -52,6 +52,7 @@ class SendBatch:
         names: address of each message's sockaddr.
         packets: address of each message's first piece.
         fillers: length of each message's second piece [bytes, at most `filler_bytes`].
+        pieces: how many pieces each message has [1, 2]; the kernel has a short way for one.
     """
 
     def __init__(self, size: int, *, name_bytes: int, packet_bytes: int, filler_bytes: int) -> None:
@@ -66,6 +67,7 @@ class SendBatch:
             where = pieces + i * 2 * _IOVEC.size
             _HEADER.pack_into(self._headers, i * _HEADER.size, 0, name_bytes, where, 2, 0, 0, 0, 0)
         self.names = _column(self._headers, "Q", 0, _HEADER.size)
+        self.pieces = _column(self._headers, "Q", 24, _HEADER.size)
         self.packets = _column(self._pieces, "Q", 0, 2 * _IOVEC.size)
         self.fillers = _column(self._pieces, "Q", _IOVEC.size + 8, 2 * _IOVEC.size)
         self._start = address_of(self._headers)
