@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import structlog
@@ -33,6 +34,8 @@ from sonde_proto.v1 import control_pb2, results_pb2
 
 FINISH_WITHIN_S = 5.0
 """What runs when the service is told to stop gets this long: most pings and all HTTPS checks end by then."""
+
+_SEND_LAST_WITHIN_S, _SEND_LAST_POLL_S = 2.0, 0.02  # a write takes the collector some 10 ms
 
 _STATS_EVERY_S = 5.0  # counting what waits reads the spool: not for every scrape, and not on the event loop
 
@@ -152,6 +155,7 @@ class App:
                 await self._runner.stop(FINISH_WITHIN_S)
                 self._journal.close()
                 await journal
+                await self._send_last()
                 for service in services:
                     service.cancel()
         finally:
@@ -161,6 +165,14 @@ class App:
             self._engines.close()
             self._notifier.close()
         log.info("stopped")
+
+    async def _send_last(self) -> None:
+        """Give a collector that listens a moment for the last results; the rest waits on disk."""
+        until = time.monotonic() + _SEND_LAST_WITHIN_S
+        while self._uplink.state.connected and time.monotonic() < until:
+            if not (await asyncio.to_thread(self._spool.stats)).rows:
+                return
+            await asyncio.sleep(_SEND_LAST_POLL_S)
 
     def _assign(self, assignment: control_pb2.Assignment) -> None:
         self._journal.measured_under(assignment.database_id, assignment.revision)

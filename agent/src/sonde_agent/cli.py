@@ -6,6 +6,7 @@ Each command imports what it needs when it runs: `check` starts fast, and `run` 
 import argparse
 import dataclasses
 import datetime as dt
+import errno
 import json
 import os
 import sys
@@ -46,6 +47,9 @@ examples:
 """
 
 
+_OUTPUT_FAILED = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `argv`; give the exit code. No traceback reaches a user unless $SONDE_DEBUG asks for it."""
     argv = sys.argv[1:] if argv is None else list(argv)
@@ -76,6 +80,9 @@ def _report(error: BaseException) -> int:
     if isinstance(error, ConfigError):
         _complain(str(error))
         return USAGE
+    if isinstance(error, OSError) and error.filename is None and error.errno in _OUTPUT_FAILED:
+        _complain(f"can't write the output: {error.strerror}")
+        return FAILED
     if type(error).__name__ in ("SpoolError", "ExportError"):  # by name: importing them costs what they need
         _complain(str(error))
         return FAILED

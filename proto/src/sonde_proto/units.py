@@ -21,6 +21,9 @@ BYTES = {
     **{f"{prefix}iB": 1024**power for power, prefix in enumerate(("K", "M", "G", "T"), 1)},
 }
 
+_LONGEST_S = 36_500 * 86_400.0
+_LARGEST = 10**18
+
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]+)")
 _ORDER = ("d", "h", "m", "s", "ms")
@@ -39,7 +42,7 @@ def parse_duration(text: str) -> Duration:
             break
         seconds += float(part[1]) * SECONDS[part[2]]
         end, last = part.end(), rank
-    if end != len(text) or not text:
+    if end != len(text) or not text or seconds > _LONGEST_S:
         raise ValueError(
             f'must be a duration such as "250ms", "10s", "5m", "48h" or "14d", not {_quoted(text)}'
         )
@@ -53,7 +56,7 @@ def parse_size(text: str) -> Size:
         ValueError: `text` is no size; the message says how to write one.
     """
     match = _SIZE.fullmatch(text)
-    if match is None or match[2] not in BYTES:
+    if match is None or match[2] not in BYTES or float(match[1]) * BYTES[match[2]] > _LARGEST:
         raise ValueError(f'must be a size such as "512MB" or "1GiB", not {_quoted(text)}')
     return Size(round(float(match[1]) * BYTES[match[2]]))
 

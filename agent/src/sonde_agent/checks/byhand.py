@@ -5,6 +5,8 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from sonde_agent import report
 from sonde_agent.checks.base import Check, CheckImpossible, Context
@@ -19,6 +21,7 @@ from sonde_proto.v1 import control_pb2
 from sonde_proto.v1 import results_pb2 as pb
 
 OK, FAILED, USAGE = 0, 1, 2
+_LONGEST_S = 3600.0
 _GRACE_S = 2.0  # the check's own deadline comes first: it knows the stage
 _ENDPOINTS = {
     "http": pb.ENDPOINT_KIND_HTTP,
@@ -180,12 +183,40 @@ def task_from(args: argparse.Namespace) -> control_pb2.Task:
     Raises:
         UsageError: when it can't be run, saying what is wrong and how to write it.
     """
+    _check_words(args)
     task = control_pb2.Task(key="by-hand", target=args.measured)
     if args.check_kind == "ping":
         _ping_spec(task, args)
     else:
         _endpoint_spec(task, args)
     return task
+
+
+def _check_words(args: argparse.Namespace) -> None:
+    """What every kind asks of its arguments: words of one line, bearable times, files that are there."""
+    given = vars(args)
+    if not args.measured or not args.measured.isprintable() or " " in args.measured:
+        raise UsageError(
+            f"{args.measured!a} is nothing that can be measured: give a name, an address or a URL"
+        )
+    if args.check_kind == "http" and "@" in urlsplit(args.measured).netloc:
+        raise UsageError(
+            "the URL holds a user or password, which is not sent: use --header-file for credentials"
+        )
+    for option in ("method", "host", "sni"):
+        word = given.get(option, "")
+        if not word.isprintable() or " " in word or (option == "method" and word and not word.isalpha()):
+            raise UsageError(f"--{option} {word!a}: must be one word")
+    for option in ("spacing", "wait", "timeout", "max_total"):
+        if given.get(option, 0) > _LONGEST_S:
+            raise UsageError(f"--{option.replace('_', '-')} must be at most 1h")
+    if given.get("key") and not given.get("cert"):
+        raise UsageError("--key needs --cert: the certificate that the key belongs to")
+    files = [(option, given.get(option, "")) for option in ("ca", "cert", "key")]
+    files += [("header-file", path) for _, path in given.get("header_file", [])]
+    for option, path in files:
+        if path and not (Path(path).is_file() and os.access(path, os.R_OK)):
+            raise UsageError(f"--{option} {path}: no file that can be read")
 
 
 def _ping_spec(task: control_pb2.Task, args: argparse.Namespace) -> None:
@@ -218,8 +249,6 @@ def _endpoint_spec(task: control_pb2.Task, args: argparse.Namespace) -> None:
         numbers = given.get(option, 0)
         if any(not 0 <= number <= 10_000 for number in (numbers if isinstance(numbers, list) else [numbers])):  # noqa: PLR2004
             raise UsageError(f"--{option.replace('_', '-')} must be from 0 to 10000")
-    if bool(given.get("key")) and not given.get("cert"):
-        raise UsageError("--key needs --cert: the certificate that the key belongs to")
     for address in given.get("connect_to", []):
         if not resolve.family_of(address):
             raise UsageError(f"--connect-to {address}: must be an IP address")
@@ -277,8 +306,6 @@ def run_by_hand(args: argparse.Namespace) -> int:
         results = asyncio.run(_run(task))
     except CheckImpossible as error:
         print(f"sonde-agent check {args.check_kind}: {error}", file=sys.stderr)  # noqa: T201 - as above
-        return FAILED
-    except KeyboardInterrupt:
         return FAILED
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     print(report.to_json(results) if args.json else report.render(task, results, color=color))  # noqa: T201 - as above

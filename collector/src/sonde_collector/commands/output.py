@@ -3,6 +3,7 @@
 import datetime as dt
 import decimal
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,7 +26,18 @@ def complain(text: str) -> None:
 
 def say_json(value: Any) -> None:
     """Write `value` as one line of JSON."""
-    say(json.dumps(value, default=plain, ensure_ascii=False))
+    say(json.dumps(_finite(value), default=plain, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    """Give `value` with text in the place of what JSON has no number for. **Pure**."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return value
 
 
 def plain(value: Any) -> Any:

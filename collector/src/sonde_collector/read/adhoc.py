@@ -29,7 +29,7 @@ def run(
         conn: outside any transaction; not in autocommit.
         statement: what the operator typed.
         timeout_s: the server ends it after this. [s]
-        native: give Python values instead of PostgreSQL's text.
+        native: give Python values instead of PostgreSQL's text, for objects: every column needs its own name.
 
     Raises:
         QueryError: it is wrong, writes, takes too long or gives no rows; also while rows are read.
@@ -42,6 +42,8 @@ def run(
         columns = _columns(conn, statement)
     except psycopg.Error as error:
         raise QueryError(explain(error, statement)) from None
+    if native and (twice := [name for name in columns if columns.count(name) > 1]):
+        raise QueryError(f'two columns are named "{twice[0]}", and an object holds one: name them with AS')
     return columns, _rows(conn, statement, native=native)
 
 

@@ -94,7 +94,9 @@ class Probe:
         for phase in self._reached:
             setattr(out, phase, self._phases[phase] / 1e6)
         out.total_ms = total_ns / 1e6
-        out.overhead_ms = max(total_ns - sum(self._phases.values()), 0) / 1e6
+        if end is None or end.stage == pb.STAGE_EXPECT:
+            # Of a run that broke off, the rest of the time is the target's silence as much as our own work.
+            out.overhead_ms = max(total_ns - sum(self._phases.values()), 0) / 1e6
         mismatch = self._mismatch or expect.total_mismatch(self._spec.expect, out.total_ms)
         if end is None and mismatch:
             end = End(pb.FAILURE_EXPECTATION, pb.STAGE_EXPECT, mismatch)
