@@ -41,8 +41,8 @@ from sonde_proto.v1 import results_pb2 as pb  # noqa: E402
 # Profiled apart, one machine and day: what a check is made of, and what would have to change.
 WHY = (
     "Where ours goes, ms: handshake and request with stamps 1.04, the probe around them 0.26, the hand-over "
-    "to a worker thread 0.3, threads waiting for the interpreter lock at 8 at once 0.2. Less needs one thread "
-    "that waits for all sockets at once, in place of one a check."
+    "to a worker thread 0.3, threads waiting for the interpreter lock at 8 at once 0.2. Less needs one "
+    "thread that waits for all sockets at once, in place of one a check."
 )
 
 ROWS = ("https_cpu_vs_blackbox",)
