@@ -53,4 +53,4 @@ def test_export_equals_what_was_committed(fleet: Fleet, tmp_path: Path) -> None:
 
 
 def _text(at: dt.datetime) -> str:
-    return at.astimezone(dt.UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
+    return at.astimezone(dt.UTC).isoformat(sep=" ", timespec="microseconds")

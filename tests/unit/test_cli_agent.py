@@ -128,7 +128,7 @@ def test_export_to_csv_and_json_lines(
     assert json.loads(capsys.readouterr().out) == {"file": str(tmp_path / "h.csv"), "rows": 2}
     head, first, second = (tmp_path / "h.csv").read_text().splitlines()
     assert head.split(",") == list(COLUMNS)
-    assert ",1,false,,2027-01-15 07:43:20.000000,nord-1,performance,12.5," in first
+    assert ",1,false,,2027-01-15 07:43:20.000000+00:00,nord-1,performance,12.5," in first
     assert '"a ""quoted"", word"' in second
     assert main(["export", "--config", str(config), "--to", str(tmp_path / "h.jsonl")]) == 0
     rows = [json.loads(line) for line in (tmp_path / "h.jsonl").read_text().splitlines()]

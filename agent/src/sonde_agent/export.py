@@ -57,6 +57,9 @@ def _columns() -> dict[str, str]:
 COLUMNS: Mapping[str, str] = _columns()
 
 
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
 def export(rows: Iterable[Kept], to: Path) -> int:
     """Write `rows` to the file `to`, whose ending names the format; give how many there were.
 
@@ -88,7 +91,7 @@ def flat(kept: Kept) -> Row:
         "seq": kept.seq,
         "acked": kept.acked,
         "quarantined": kept.quarantined or None,
-        "measured_at": dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=result.measured_at_us),  # noqa: DTZ001
+        "measured_at": _EPOCH + dt.timedelta(microseconds=result.measured_at_us),
         "target": result.target or None,
         "result": name or None,
     }
@@ -146,7 +149,7 @@ def _parquet(rows: Iterable[Row], path: Path) -> int:
         "BIGINT": pa.int64(),
         "REAL": pa.float32(),
         "BOOLEAN": pa.bool_(),
-        "TIMESTAMP": pa.timestamp("us"),
+        "TIMESTAMP": pa.timestamp("us", tz="UTC"),
     }
     schema = pa.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
     count = 0
