@@ -5,7 +5,7 @@ BIN := .venv/bin
 # The environment belongs to this directory: a clone that was copied or moved makes its own anew.
 READY := .venv/.ready-$(shell pwd | cksum | cut -d' ' -f1)
 
-# Debian packages, installed only where apt may run (tools/apt.sh). Nothing else needs them.
+# Debian packages, installed only where apt may run (packaging/apt.sh). Nothing else needs them.
 APT_TEST := faketime iproute2 pgbouncer
 APT_BENCH := fping iproute2 nginx-light prometheus-blackbox-exporter tcpdump
 
@@ -43,17 +43,17 @@ proto: $(READY) ## regenerate the protobuf code
 	@$(BIN)/python proto/gen.py
 
 lock: ## write requirements.lock anew (UPGRADE=1 for newer versions)
-	@$(PYTHON) tools/lock.py $(if $(UPGRADE),--upgrade)
+	@$(PYTHON) packaging/lock.py $(if $(UPGRADE),--upgrade)
 
 clean: ## remove .venv, var/ and caches
 	@rm -rf .venv var .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 apt-test:
-	@tools/apt.sh "make test" $(APT_TEST)
+	@packaging/apt.sh "make test" $(APT_TEST)
 
 apt-bench:
-	@tools/apt.sh "make bench" $(APT_BENCH)
+	@packaging/apt.sh "make bench" $(APT_BENCH)
 
-$(READY): requirements.lock $(wildcard */pyproject.toml) tools/setup.sh
-	@PYTHON="$(PYTHON)" tools/setup.sh $@
+$(READY): requirements.lock $(wildcard */pyproject.toml) packaging/setup.sh
+	@PYTHON="$(PYTHON)" packaging/setup.sh $@

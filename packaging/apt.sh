@@ -2,7 +2,7 @@
 # Install Debian packages that tests or benchmarks use, where this user may. Never a failure: what can't be
 # had is left out with one line that says what and why, and the tests that need it skip with its name.
 #
-# usage: tools/apt.sh PURPOSE PACKAGE...        APT=0: touch nothing
+# usage: packaging/apt.sh PURPOSE PACKAGE...        APT=0: touch nothing
 #
 # No service is started, now or at the next boot: a temporary policy-rc.d refuses starts while dpkg runs (only
 # where none is there), and units that the new packages enabled are disabled again.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write requirements.lock: all that a development environment needs, pinned and hashed, without addresses.
 
-usage: python tools/lock.py [--upgrade]
+usage: python packaging/lock.py [--upgrade]
 
 Pins that still fit are kept; --upgrade looks for newer ones. The resolver lives in a virtual environment of
 its own (var/lock), so that it never becomes a part of ours.
@@ -21,8 +21,8 @@ MEMBERS = ("proto", "agent", "collector", "lab")
 
 
 def requirements() -> list[str]:
-    """Return what requirements.in and the four distributions ask for, other than each other."""
-    wanted = (ROOT / "requirements.in").read_text().splitlines()
+    """Return what packaging/requirements.in and the four distributions ask for, other than each other."""
+    wanted = (ROOT / "packaging" / "requirements.in").read_text().splitlines()
     for member in MEMBERS:
         project = tomllib.loads((ROOT / member / "pyproject.toml").read_text())["project"]
         extras = project.get("optional-dependencies", {}).values()

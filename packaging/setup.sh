@@ -1,7 +1,7 @@
 #!/bin/sh
 # Make .venv: the pinned packages, then the four distributions, editable. Writes the stamp when it is complete.
 #
-# usage: [PYTHON=python3.12] tools/setup.sh STAMP
+# usage: [PYTHON=python3.12] packaging/setup.sh STAMP
 set -eu
 stamp=$1
 python=${PYTHON:-python3}
@@ -16,7 +16,7 @@ command -v "$python" >/dev/null || {
 }
 # Debian leaves ensurepip to a package of its own.
 if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-    tools/apt.sh "python -m venv" "python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
+    packaging/apt.sh "python -m venv" "python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
     "$python" -c 'import ensurepip, venv' 2>/dev/null || {
         echo "$python has no venv: as root, apt install python3-venv" >&2
         exit 1
