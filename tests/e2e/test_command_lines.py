@@ -19,6 +19,7 @@ AGENT, COLLECTOR = str(BIN / "sonde-agent"), str(BIN / "sonde-collector")
         (("ping", "127.0.0.1", "--wait", "9999d"), "--wait must be at most 1h"),
         (("ping", "127.0.0.1", "--wait", "99999999999d"), "must be a duration"),
         (("http", "http://u:p@127.0.0.1/"), "holds a user or password"),
+        (("http", "http://[::1"), "is no URL"),
         (("http", "http://127.0.0.1/a b"), "nothing that can be measured"),
         (("http", "http://127.0.0.1/", "--ca", "no-such.pem"), "--ca no-such.pem: no file that can be read"),
         (("http", "http://127.0.0.1/", "--method", "B AD"), "--method 'B AD': must be one word"),

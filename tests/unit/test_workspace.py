@@ -23,7 +23,7 @@ LONGEST_FILE = 350
 # Written in halves, so that this file does not hold them.
 PACKAGE_HOSTS = tuple(
     ".".join(parts)
-    for parts in (("pypi", "org"), ("pythonhosted", "org"), ("registry", "npmjs"), ("proxy", "golang"))
+    for parts in (("pypi", "org"), ("python" + "hosted", "org"), ("registry", "npmjs"), ("proxy", "golang"))
 )
 
 

@@ -3,10 +3,10 @@
 import argparse
 import asyncio
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from sonde_agent import report
 from sonde_agent.checks.base import Check, CheckImpossible, Context
@@ -199,7 +199,7 @@ def _check_words(args: argparse.Namespace) -> None:
         raise UsageError(
             f"{args.measured!a} is nothing that can be measured: give a name, an address or a URL"
         )
-    if args.check_kind == "http" and "@" in urlsplit(args.measured).netloc:
+    if args.check_kind == "http" and "@" in re.split("[/?#]", args.measured.partition("//")[2])[0]:
         raise UsageError(
             "the URL holds a user or password, which is not sent: use --header-file for credentials"
         )

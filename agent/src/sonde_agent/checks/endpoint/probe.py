@@ -7,6 +7,7 @@ import contextlib
 import json
 import ssl
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,7 +27,7 @@ from sonde_proto.v1 import results_pb2 as pb
 _PHASES = ("resolve_ms", "connect_ms", "tls_ms", "first_byte_ms", "transfer_ms")
 
 
-class Probe:
+class Probe(ABC):
     """A run: its stage, and the result that it fills as it goes. Each kind adds `_prepare` and `_measure`."""
 
     def __init__(self, spec: control_pb2.EndpointSpec, context: Context, deadline: Deadline) -> None:
@@ -40,12 +41,12 @@ class Probe:
         self._mismatch: str | None = None
         self._tls: ssl.SSLContext | None = None
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> None:  # noqa: B027  # a hook: most kinds need none
         """What is done before the clock starts: it costs time only once, and is no property of the target."""
 
+    @abstractmethod
     def _measure(self, address: str) -> None:
         """Measure the address; say what is wrong by raising, or in `_mismatch`."""
-        raise NotImplementedError
 
     def run(self, address: str, resolved: Resolved) -> pb.Endpoint:
         """Measure one address; whatever happens to the target stands in the result."""
