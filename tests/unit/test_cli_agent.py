@@ -12,6 +12,7 @@ from sonde_agent import VERSION
 from sonde_agent.cli import main
 from sonde_agent.export import COLUMNS
 from sonde_agent.spool import Spool
+from sonde_proto.quality import Quality
 from sonde_proto.v1 import results_pb2
 
 
@@ -30,6 +31,7 @@ def config(tmp_path: Path) -> Path:
     ping = results_pb2.Result(measured_at_us=1_799_999_000_000_000, target="nord-1")
     ping.performance.ping_ms = 12.5
     ping.performance.connection_success = True
+    ping.performance.quality = Quality.SUCCESS_BY_PING | Quality.RAW_SOCKET
     web = results_pb2.Result(measured_at_us=1_799_999_001_500_000, target="web")
     web.endpoint.failure = results_pb2.FAILURE_NO_ADDRESS
     web.endpoint.kind = results_pb2.ENDPOINT_KIND_HTTP
@@ -136,6 +138,7 @@ def test_export_to_csv_and_json_lines(
     assert rows[1]["kind"] == "http"
     assert "ping_ms" not in rows[1]
     assert rows[0]["connection_success"] is True
+    assert rows[0]["quality"] == "success_by_ping,raw_socket"
 
 
 def test_export_to_parquet(config: Path, tmp_path: Path) -> None:

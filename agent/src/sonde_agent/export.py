@@ -1,7 +1,8 @@
 """Local history as a file: CSV or JSON lines with nothing installed, Parquet and DuckDB with their libraries.
 
 One table: where a result stands (stream, seq), what it is (`result`), and the fields of all kinds side by
-side; a field that two kinds share means the same in both. Enumerations are lower-case words, times are UTC.
+side; a field that two kinds share means the same in both. Enumerations and quality bits are lower-case words,
+times are UTC.
 """
 
 import csv
@@ -18,6 +19,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from sonde_agent.spool.history import Kept
 from sonde_proto import columns
+from sonde_proto.quality import words
 
 Row = dict[str, Any]
 
@@ -51,7 +53,7 @@ def _columns() -> dict[str, str]:
     }
     for row, _ in columns.KINDS.values():
         found |= {field.name: _SQL_TYPES[field.type] for field in row.DESCRIPTOR.fields}
-    return found
+    return found | {"quality": "VARCHAR"}
 
 
 COLUMNS: Mapping[str, str] = _columns()
@@ -97,6 +99,8 @@ def flat(kept: Kept) -> Row:
     }
     for field, value in getattr(result, name).ListFields() if name else ():
         row[field.name] = _word(field, value) if field.enum_type is not None else value
+    if "quality" in row:
+        row["quality"] = words(row["quality"])
     return row
 
 

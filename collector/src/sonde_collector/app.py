@@ -27,6 +27,7 @@ from sonde_collector.ingest.service import SERVER_OPTIONS, IngestService
 from sonde_collector.ingest.settings import IngestSettings
 from sonde_collector.ingest.writer import Writer
 from sonde_collector.maintain.loop import ensure_partitions, keep_partitions
+from sonde_collector.maintain.rollup import keep_rollups
 from sonde_collector.read.metrics import Metrics
 from sonde_collector.read.probes import Readiness, http_app
 from sonde_proto.v1 import control_pb2, control_pb2_grpc, ingest_pb2
@@ -120,6 +121,7 @@ class _Collector:
                 self._reports.run(),
                 self._follow_readiness(),
                 keep_partitions(self._database, self._config.partitions),
+                keep_rollups(self._database),
             ]
             async with asyncio.TaskGroup() as group:
                 serving, *tasks = [group.create_task(each) for each in background]

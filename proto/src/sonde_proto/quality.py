@@ -27,3 +27,17 @@ class Quality(IntFlag):
     """ICMP went through a raw socket: this host allows no datagram ICMP."""
     CPU_LIMITED = 1 << 7
     """Our own CPU was the limit; the figure is a lower bound."""
+    BYTE_BOUND = 1 << 8
+    """A throughput run ended at its bytes, before its time: the mean is of what there was."""
+    RATE_CAPPED = 1 << 9
+    """A throughput run was held at the plan's rate cap; the figure is a lower bound."""
+    EXIT_UNKNOWN = 1 << 10
+    """Nobody was asked by which address the world sees this tunnel: a leak would not be noticed."""
+    HANDSHAKE_ONLY = 1 << 11
+    """A handshake was made and no tunnel: nothing went through."""
+
+
+def words(quality: int) -> str:
+    """Give the bits' names, lowest first, as "user_stamps,raw_socket"; "" where there are none. **Pure.**"""
+    named = [(bit, (Quality(1 << bit).name or f"bit_{bit}").lower()) for bit in range(31)]
+    return ",".join(name for bit, name in named if quality & 1 << bit)

@@ -48,6 +48,8 @@ PARTITIONED = (
     Partitioned("sonde.missed_runs", "measured_at"),
     Partitioned("sonde.batches", "received_at"),
     Partitioned("public.performance_logs_hourly", "hour", every="month"),
+    Partitioned("sonde.endpoint_minute", "bucket", every="month"),
+    Partitioned("sonde.endpoint_hour", "bucket", every="month"),
 )
 _BY_NAME = {name: each for each in PARTITIONED for name in (each.table, each.table.removeprefix("public."))}
 

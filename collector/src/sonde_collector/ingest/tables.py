@@ -65,6 +65,7 @@ _ENUMS: Mapping[str, tuple[str, Mapping[str, int]]] = {
     "stage": ("STAGE_", dict(results_pb2.Stage.items())),
     "kind": ("ENDPOINT_KIND_", dict(results_pb2.EndpointKind.items())),
     "reason": ("MISS_REASON_", dict(results_pb2.MissReason.items())),
+    "engine": ("ENGINE_", dict(results_pb2.Engine.items())),
 }
 _TYPES = {"f": Type.REAL, "i": Type.INT, "q": Type.BIGINT}
 

@@ -15,7 +15,7 @@ from sonde_collector.db.queries import query
 from sonde_collector.ingest.arrival import Arrival
 from sonde_collector.ingest.attempt import lacks_partition
 from sonde_collector.ingest.batcher import Batcher
-from sonde_collector.ingest.held import HeldConnection
+from sonde_collector.db.held import HeldConnection
 from sonde_collector.ingest.metrics import IngestMetrics
 from sonde_collector.ingest.prepared import Prepared, prepare
 from sonde_collector.ingest.settings import IngestSettings

@@ -43,6 +43,185 @@ TASK_CLASS_BACKGROUND: TaskClass.ValueType  # 2
 Global___TaskClass: _TypeAlias = TaskClass  # noqa: Y015
 
 @_typing.final
+class Want(_message.Message):
+    """One thing wanted; all of a request are granted together or none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    target: _builtins.str
+    """a throughput run against this target: one at a time in the fleet"""
+    credential: _builtins.str
+    """one session of this account; counts as a login when granted"""
+    key: _builtins.str
+    """a key that may be in use once: hex SHA-256 of its public half, first 16 digits"""
+    def __init__(
+        self,
+        *,
+        target: _builtins.str = ...,
+        credential: _builtins.str = ...,
+        key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "key", b"key", "resource", b"resource", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "key", b"key", "resource", b"resource", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_resource: _TypeAlias = _typing.Literal["target", "credential", "key"]  # noqa: Y015
+    _WhichOneofArgType_resource: _TypeAlias = _typing.Literal["resource", b"resource"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_resource) -> _WhichOneofReturnType_resource | None: ...
+
+Global___Want: _TypeAlias = Want  # noqa: Y015
+
+@_typing.final
+class AcquireRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VANTAGE_FIELD_NUMBER: _builtins.int
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
+    WANTS_FIELD_NUMBER: _builtins.int
+    vantage: _builtins.str
+    instance: _builtins.bytes
+    """16 random bytes of the process"""
+    server: _builtins.str
+    """stable key of what is measured"""
+    @_builtins.property
+    def wants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Want]: ...
+    def __init__(
+        self,
+        *,
+        vantage: _builtins.str = ...,
+        instance: _builtins.bytes = ...,
+        server: _builtins.str = ...,
+        wants: _abc.Iterable[Global___Want] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance", "server", b"server", "vantage", b"vantage", "wants", b"wants"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcquireRequest: _TypeAlias = AcquireRequest  # noqa: Y015
+
+@_typing.final
+class AcquireReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    TTL_MS_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    lease: _builtins.str
+    """empty = denied"""
+    ttl_ms: _builtins.int
+    retry_after_ms: _builtins.int
+    """denied: when it may be worth to ask again"""
+    reason: _results_pb2.MissReason.ValueType
+    """denied: NO_LEASE or CREDENTIAL"""
+    detail: _builtins.str
+    """denied: in words for a person"""
+    def __init__(
+        self,
+        *,
+        lease: _builtins.str = ...,
+        ttl_ms: _builtins.int = ...,
+        retry_after_ms: _builtins.int = ...,
+        reason: _results_pb2.MissReason.ValueType = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "lease", b"lease", "reason", b"reason", "retry_after_ms", b"retry_after_ms", "ttl_ms", b"ttl_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcquireReply: _TypeAlias = AcquireReply  # noqa: Y015
+
+@_typing.final
+class RenewRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    lease: _builtins.str
+    def __init__(
+        self,
+        *,
+        lease: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewRequest: _TypeAlias = RenewRequest  # noqa: Y015
+
+@_typing.final
+class RenewReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TTL_MS_FIELD_NUMBER: _builtins.int
+    ttl_ms: _builtins.int
+    """0 = the lease is no more: end the run"""
+    def __init__(
+        self,
+        *,
+        ttl_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ttl_ms", b"ttl_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewReply: _TypeAlias = RenewReply  # noqa: Y015
+
+@_typing.final
+class ReleaseRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    CONNECTED_FIELD_NUMBER: _builtins.int
+    lease: _builtins.str
+    failure: _results_pb2.Failure.ValueType
+    """how the run ended: FAILURE_AUTH is held against the credential"""
+    connected: _builtins.bool
+    """a handshake with this credential succeeded"""
+    def __init__(
+        self,
+        *,
+        lease: _builtins.str = ...,
+        failure: _results_pb2.Failure.ValueType = ...,
+        connected: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "failure", b"failure", "lease", b"lease"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseRequest: _TypeAlias = ReleaseRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseReply: _TypeAlias = ReleaseReply  # noqa: Y015
+
+@_typing.final
 class RefusedTask(_message.Message):
     """A task that this agent's own policy or host does not allow."""
 
@@ -112,7 +291,7 @@ class AgentState(_message.Message):
     """last uplink error, in words"""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """"ping4", "ping6", "endpoint4", "endpoint6" """
+        """"ping4", "ping6", "endpoint4", "endpoint6", "tunnel:wireguard-go" …"""
 
     @_builtins.property
     def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedTask]: ...
@@ -188,12 +367,15 @@ class Assignment(_message.Message):
     UNCHANGED_FIELD_NUMBER: _builtins.int
     CLOCK_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
+    MONTHLY_BYTES_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """grows with every change for this vantage"""
     database_id: _builtins.bytes
     """16 bytes"""
     unchanged: _builtins.bool
     """tasks are left out: the agent has them"""
+    monthly_bytes: _builtins.int
+    """what throughput may use in a calendar month (UTC) at this vantage; 0 = none at all"""
     @_builtins.property
     def clock(self) -> Global___Clock: ...
     @_builtins.property
@@ -206,10 +388,11 @@ class Assignment(_message.Message):
         unchanged: _builtins.bool = ...,
         clock: Global___Clock | None = ...,
         tasks: _abc.Iterable[Global___Task] | None = ...,
+        monthly_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock", "database_id", b"database_id", "revision", b"revision", "tasks", b"tasks", "unchanged", b"unchanged"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock", "database_id", b"database_id", "monthly_bytes", b"monthly_bytes", "revision", b"revision", "tasks", b"tasks", "unchanged", b"unchanged"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -224,8 +407,11 @@ class Task(_message.Message):
     INTERVAL_MS_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     CLASS_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     PING_FIELD_NUMBER: _builtins.int
     ENDPOINT_FIELD_NUMBER: _builtins.int
+    CONNECTION_FIELD_NUMBER: _builtins.int
+    THROUGHPUT_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """stable: plan/target[/edge or family]"""
     target: _builtins.str
@@ -234,10 +420,16 @@ class Task(_message.Message):
     """between starts, >= 1000"""
     timeout_ms: _builtins.int
     """deadline of the whole run"""
+    group: _builtins.str
+    """tasks of one group that are due together become one run; empty = alone"""
     @_builtins.property
     def ping(self) -> Global___PingSpec: ...
     @_builtins.property
     def endpoint(self) -> Global___EndpointSpec: ...
+    @_builtins.property
+    def connection(self) -> Global___ConnectionSpec: ...
+    @_builtins.property
+    def throughput(self) -> Global___ThroughputSpec: ...
     def __init__(
         self,
         *,
@@ -245,18 +437,187 @@ class Task(_message.Message):
         target: _builtins.str = ...,
         interval_ms: _builtins.int = ...,
         timeout_ms: _builtins.int = ...,
+        group: _builtins.str = ...,
         ping: Global___PingSpec | None = ...,
         endpoint: Global___EndpointSpec | None = ...,
+        connection: Global___ConnectionSpec | None = ...,
+        throughput: Global___ThroughputSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "ping", b"ping", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["connection", b"connection", "endpoint", b"endpoint", "ping", b"ping", "spec", b"spec", "throughput", b"throughput"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class", b"class", "endpoint", b"endpoint", "interval_ms", b"interval_ms", "key", b"key", "ping", b"ping", "spec", b"spec", "target", b"target", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class", b"class", "connection", b"connection", "endpoint", b"endpoint", "group", b"group", "interval_ms", b"interval_ms", "key", b"key", "ping", b"ping", "spec", b"spec", "target", b"target", "throughput", b"throughput", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["ping", "endpoint"]  # noqa: Y015
+    _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["ping", "endpoint", "connection", "throughput"]  # noqa: Y015
     _WhichOneofArgType_spec: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_spec) -> _WhichOneofReturnType_spec | None: ...
 
 Global___Task: _TypeAlias = Task  # noqa: Y015
+
+@_typing.final
+class ConnectionSpec(_message.Message):
+    """A tunnel to one server by one protocol, what runs inside it, and the direct baseline beside it: one result.
+    Secrets are on the agent: the collector names credential and profile, never what is in them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    FAMILY_FIELD_NUMBER: _builtins.int
+    HANDSHAKE_MS_FIELD_NUMBER: _builtins.int
+    HANDSHAKE_ONLY_FIELD_NUMBER: _builtins.int
+    EXIT_URL_FIELD_NUMBER: _builtins.int
+    INSIDE_FIELD_NUMBER: _builtins.int
+    DIRECT_HOST_FIELD_NUMBER: _builtins.int
+    DIRECT_THROUGHPUT_FIELD_NUMBER: _builtins.int
+    protocol: _builtins.str
+    """as in table protocols: WireGuard, OpenVPN-UDP, OpenVPN-TCP, IKEv2"""
+    credential: _builtins.str
+    """[credential.NAME] of agent.toml"""
+    profile: _builtins.str
+    """file in that credential's folder, or its template where `place` is set"""
+    family: _builtins.int
+    """of the transport: 4, 6, or 0 = what the profile's host has"""
+    handshake_ms: _builtins.int
+    """the longest from start to configured; 0 = 15 000"""
+    handshake_only: _builtins.bool
+    """a probe without a tunnel and without privilege; nothing runs inside"""
+    exit_url: _builtins.str
+    """answers with the caller's address in plain text; empty = the exit is not asserted"""
+    direct_host: _builtins.str
+    """the baseline's ping goes here; empty = the server's own address"""
+    direct_throughput: _builtins.bool
+    """measure the baseline's throughput as well"""
+    @_builtins.property
+    def place(self) -> Global___Place:
+        """for servers out of a list: where the template connects to"""
+
+    @_builtins.property
+    def inside(self) -> _containers.RepeatedCompositeFieldContainer[Global___Task]:
+        """run in the tunnel: ping, throughput, endpoint; host "" of a ping = the tunnel's gateway"""
+
+    def __init__(
+        self,
+        *,
+        protocol: _builtins.str = ...,
+        credential: _builtins.str = ...,
+        profile: _builtins.str = ...,
+        place: Global___Place | None = ...,
+        family: _builtins.int = ...,
+        handshake_ms: _builtins.int = ...,
+        handshake_only: _builtins.bool = ...,
+        exit_url: _builtins.str = ...,
+        inside: _abc.Iterable[Global___Task] | None = ...,
+        direct_host: _builtins.str = ...,
+        direct_throughput: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "direct_host", b"direct_host", "direct_throughput", b"direct_throughput", "exit_url", b"exit_url", "family", b"family", "handshake_ms", b"handshake_ms", "handshake_only", b"handshake_only", "inside", b"inside", "place", b"place", "profile", b"profile", "protocol", b"protocol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConnectionSpec: _TypeAlias = ConnectionSpec  # noqa: Y015
+
+@_typing.final
+class Place(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    SERVER_NAME_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    """address or name"""
+    port: _builtins.int
+    """0 = the template's"""
+    public_key: _builtins.str
+    """WireGuard, base64"""
+    server_name: _builtins.str
+    """OpenVPN verify-x509-name, IKE remote id"""
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        port: _builtins.int = ...,
+        public_key: _builtins.str = ...,
+        server_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "port", b"port", "public_key", b"public_key", "server_name", b"server_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Place: _TypeAlias = Place  # noqa: Y015
+
+@_typing.final
+class ThroughputSpec(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENGINE_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    UPLOAD_URL_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
+    DOWNLOAD_FIELD_NUMBER: _builtins.int
+    UPLOAD_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    RAMP_MS_FIELD_NUMBER: _builtins.int
+    STREAMS_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
+    RATE_CAP_MBPS_FIELD_NUMBER: _builtins.int
+    FAMILY_FIELD_NUMBER: _builtins.int
+    CA_FILE_FIELD_NUMBER: _builtins.int
+    engine: _results_pb2.Engine.ValueType
+    """0 = HTTP"""
+    url: _builtins.str
+    """HTTP: what is downloaded (GET, again and again); NDT7: the service"""
+    upload_url: _builtins.str
+    """HTTP: where PUT goes; empty = no upload"""
+    server: _builtins.str
+    """IPERF3: host:port"""
+    download: _builtins.bool
+    upload: _builtins.bool
+    seconds: _builtins.int
+    """measured time a direction, after ramp-up; 0 = 8"""
+    ramp_ms: _builtins.int
+    """left out of the mean; 0 = 1 500"""
+    streams: _builtins.int
+    """0 = 4"""
+    max_bytes: _builtins.int
+    """the run, both directions: it ends there; 0 = 1 GB"""
+    rate_cap_mbps: _builtins.int
+    """0 = none"""
+    family: _builtins.int
+    """4, 6, or 0 = any"""
+    ca_file: _builtins.str
+    """on the agent: PEM of a private CA; empty = the system's"""
+    def __init__(
+        self,
+        *,
+        engine: _results_pb2.Engine.ValueType = ...,
+        url: _builtins.str = ...,
+        upload_url: _builtins.str = ...,
+        server: _builtins.str = ...,
+        download: _builtins.bool = ...,
+        upload: _builtins.bool = ...,
+        seconds: _builtins.int = ...,
+        ramp_ms: _builtins.int = ...,
+        streams: _builtins.int = ...,
+        max_bytes: _builtins.int = ...,
+        rate_cap_mbps: _builtins.int = ...,
+        family: _builtins.int = ...,
+        ca_file: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ca_file", b"ca_file", "download", b"download", "engine", b"engine", "family", b"family", "max_bytes", b"max_bytes", "ramp_ms", b"ramp_ms", "rate_cap_mbps", b"rate_cap_mbps", "seconds", b"seconds", "server", b"server", "streams", b"streams", "upload", b"upload", "upload_url", b"upload_url", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ThroughputSpec: _TypeAlias = ThroughputSpec  # noqa: Y015
 
 @_typing.final
 class PingSpec(_message.Message):
@@ -270,7 +631,7 @@ class PingSpec(_message.Message):
     PAYLOAD_BYTES_FIELD_NUMBER: _builtins.int
     SUCCESS_FIELD_NUMBER: _builtins.int
     host: _builtins.str
-    """address or name"""
+    """address or name; inside a tunnel empty = its gateway"""
     family: _builtins.int
     """4, 6, or 0 = whichever the name has first"""
     count: _builtins.int

@@ -39,12 +39,48 @@ class ControlStub:
                 request_serializer=sonde__proto_dot_v1_dot_control__pb2.AgentState.SerializeToString,
                 response_deserializer=sonde__proto_dot_v1_dot_control__pb2.Assignment.FromString,
                 _registered_method=True)
+        self.Acquire = channel.unary_unary(
+                '/sonde.v1.Control/Acquire',
+                request_serializer=sonde__proto_dot_v1_dot_control__pb2.AcquireRequest.SerializeToString,
+                response_deserializer=sonde__proto_dot_v1_dot_control__pb2.AcquireReply.FromString,
+                _registered_method=True)
+        self.Renew = channel.unary_unary(
+                '/sonde.v1.Control/Renew',
+                request_serializer=sonde__proto_dot_v1_dot_control__pb2.RenewRequest.SerializeToString,
+                response_deserializer=sonde__proto_dot_v1_dot_control__pb2.RenewReply.FromString,
+                _registered_method=True)
+        self.Release = channel.unary_unary(
+                '/sonde.v1.Control/Release',
+                request_serializer=sonde__proto_dot_v1_dot_control__pb2.ReleaseRequest.SerializeToString,
+                response_deserializer=sonde__proto_dot_v1_dot_control__pb2.ReleaseReply.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Watch(self, request_iterator, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Acquire(self, request, context):
+        """Leases: what only so many may do at once, fleet-wide. A grant holds for ttl_ms from the moment the agent
+        *sent* its request; the agent ends its run before that, unless it renewed. So a cut line or a killed agent
+        frees the lease by itself, and never while the run goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Renew(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Release(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -57,6 +93,21 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Watch,
                     request_deserializer=sonde__proto_dot_v1_dot_control__pb2.AgentState.FromString,
                     response_serializer=sonde__proto_dot_v1_dot_control__pb2.Assignment.SerializeToString,
+            ),
+            'Acquire': grpc.unary_unary_rpc_method_handler(
+                    servicer.Acquire,
+                    request_deserializer=sonde__proto_dot_v1_dot_control__pb2.AcquireRequest.FromString,
+                    response_serializer=sonde__proto_dot_v1_dot_control__pb2.AcquireReply.SerializeToString,
+            ),
+            'Renew': grpc.unary_unary_rpc_method_handler(
+                    servicer.Renew,
+                    request_deserializer=sonde__proto_dot_v1_dot_control__pb2.RenewRequest.FromString,
+                    response_serializer=sonde__proto_dot_v1_dot_control__pb2.RenewReply.SerializeToString,
+            ),
+            'Release': grpc.unary_unary_rpc_method_handler(
+                    servicer.Release,
+                    request_deserializer=sonde__proto_dot_v1_dot_control__pb2.ReleaseRequest.FromString,
+                    response_serializer=sonde__proto_dot_v1_dot_control__pb2.ReleaseReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -86,6 +137,87 @@ class Control:
             '/sonde.v1.Control/Watch',
             sonde__proto_dot_v1_dot_control__pb2.AgentState.SerializeToString,
             sonde__proto_dot_v1_dot_control__pb2.Assignment.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Acquire(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sonde.v1.Control/Acquire',
+            sonde__proto_dot_v1_dot_control__pb2.AcquireRequest.SerializeToString,
+            sonde__proto_dot_v1_dot_control__pb2.AcquireReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Renew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sonde.v1.Control/Renew',
+            sonde__proto_dot_v1_dot_control__pb2.RenewRequest.SerializeToString,
+            sonde__proto_dot_v1_dot_control__pb2.RenewReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Release(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sonde.v1.Control/Release',
+            sonde__proto_dot_v1_dot_control__pb2.ReleaseRequest.SerializeToString,
+            sonde__proto_dot_v1_dot_control__pb2.ReleaseReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,11 +35,25 @@ class ControlStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ControlAsyncStub: ...
     Watch: _grpc.StreamStreamMultiCallable[_control_pb2.AgentState, _control_pb2.Assignment]
+    Acquire: _grpc.UnaryUnaryMultiCallable[_control_pb2.AcquireRequest, _control_pb2.AcquireReply]
+    """Leases: what only so many may do at once, fleet-wide. A grant holds for ttl_ms from the moment the agent
+    *sent* its request; the agent ends its run before that, unless it renewed. So a cut line or a killed agent
+    frees the lease by itself, and never while the run goes on.
+    """
+    Renew: _grpc.UnaryUnaryMultiCallable[_control_pb2.RenewRequest, _control_pb2.RenewReply]
+    Release: _grpc.UnaryUnaryMultiCallable[_control_pb2.ReleaseRequest, _control_pb2.ReleaseReply]
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Watch: _aio.StreamStreamMultiCallable[_control_pb2.AgentState, _control_pb2.Assignment]  # type: ignore[assignment]
+    Acquire: _aio.UnaryUnaryMultiCallable[_control_pb2.AcquireRequest, _control_pb2.AcquireReply]  # type: ignore[assignment]
+    """Leases: what only so many may do at once, fleet-wide. A grant holds for ttl_ms from the moment the agent
+    *sent* its request; the agent ends its run before that, unless it renewed. So a cut line or a killed agent
+    frees the lease by itself, and never while the run goes on.
+    """
+    Renew: _aio.UnaryUnaryMultiCallable[_control_pb2.RenewRequest, _control_pb2.RenewReply]  # type: ignore[assignment]
+    Release: _aio.UnaryUnaryMultiCallable[_control_pb2.ReleaseRequest, _control_pb2.ReleaseReply]  # type: ignore[assignment]
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -48,5 +62,30 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_control_pb2.AgentState],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_control_pb2.Assignment], _abc.AsyncIterator[_control_pb2.Assignment]]: ...
+
+    @_abc_1.abstractmethod
+    def Acquire(
+        self,
+        request: _control_pb2.AcquireRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.AcquireReply, _abc.Awaitable[_control_pb2.AcquireReply]]:
+        """Leases: what only so many may do at once, fleet-wide. A grant holds for ttl_ms from the moment the agent
+        *sent* its request; the agent ends its run before that, unless it renewed. So a cut line or a killed agent
+        frees the lease by itself, and never while the run goes on.
+        """
+
+    @_abc_1.abstractmethod
+    def Renew(
+        self,
+        request: _control_pb2.RenewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.RenewReply, _abc.Awaitable[_control_pb2.RenewReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Release(
+        self,
+        request: _control_pb2.ReleaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ReleaseReply, _abc.Awaitable[_control_pb2.ReleaseReply]]: ...
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -61,6 +61,14 @@ class _FailureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Failure.Value
     """our side: the agent's own policy forbids this target"""
     FAILURE_INTERNAL: _Failure.ValueType  # 15
     """our side: the check itself broke"""
+    FAILURE_LEAK: _Failure.ValueType  # 16
+    """the tunnel is up, and its exit is our own address"""
+    FAILURE_BUSY: _Failure.ValueType  # 17
+    """alive, but too busy to shake hands: a WireGuard or IKE cookie reply"""
+    FAILURE_PROFILE: _Failure.ValueType  # 18
+    """our side: the profile or the credential on this host can't be used"""
+    FAILURE_PERMISSION: _Failure.ValueType  # 19
+    """our side: this agent may open no tunnel here (no helper, no privilege)"""
 
 class Failure(_Failure, metaclass=_FailureEnumTypeWrapper):
     """Why a run failed: the target's fault unless it says otherwise. A closed list; its SQL names are the
@@ -99,6 +107,14 @@ FAILURE_POLICY: Failure.ValueType  # 14
 """our side: the agent's own policy forbids this target"""
 FAILURE_INTERNAL: Failure.ValueType  # 15
 """our side: the check itself broke"""
+FAILURE_LEAK: Failure.ValueType  # 16
+"""the tunnel is up, and its exit is our own address"""
+FAILURE_BUSY: Failure.ValueType  # 17
+"""alive, but too busy to shake hands: a WireGuard or IKE cookie reply"""
+FAILURE_PROFILE: Failure.ValueType  # 18
+"""our side: the profile or the credential on this host can't be used"""
+FAILURE_PERMISSION: Failure.ValueType  # 19
+"""our side: this agent may open no tunnel here (no helper, no privilege)"""
 Global___Failure: _TypeAlias = Failure  # noqa: Y015
 
 class _Stage:
@@ -187,6 +203,10 @@ class _MissReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MissReason
     """an exclusive run held the vantage"""
     MISS_REASON_NO_LEASE: _MissReason.ValueType  # 6
     """the collector granted no lease"""
+    MISS_REASON_CREDENTIAL: _MissReason.ValueType  # 7
+    """the credential was refused by its provider; its runs wait for a person"""
+    MISS_REASON_BUDGET: _MissReason.ValueType  # 8
+    """the bytes of the day or the month are used up"""
 
 class MissReason(_MissReason, metaclass=_MissReasonEnumTypeWrapper): ...
 
@@ -203,7 +223,37 @@ MISS_REASON_DISPLACED: MissReason.ValueType  # 5
 """an exclusive run held the vantage"""
 MISS_REASON_NO_LEASE: MissReason.ValueType  # 6
 """the collector granted no lease"""
+MISS_REASON_CREDENTIAL: MissReason.ValueType  # 7
+"""the credential was refused by its provider; its runs wait for a person"""
+MISS_REASON_BUDGET: MissReason.ValueType  # 8
+"""the bytes of the day or the month are used up"""
 Global___MissReason: _TypeAlias = MissReason  # noqa: Y015
+
+class _Engine:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EngineEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Engine.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ENGINE_UNSPECIFIED: _Engine.ValueType  # 0
+    ENGINE_HTTP: _Engine.ValueType  # 1
+    """our own: HTTP GET and PUT over TCP or TLS"""
+    ENGINE_IPERF3: _Engine.ValueType  # 2
+    ENGINE_SPEEDTEST: _Engine.ValueType  # 3
+    """speedtest-cli"""
+    ENGINE_NDT7: _Engine.ValueType  # 4
+
+class Engine(_Engine, metaclass=_EngineEnumTypeWrapper):
+    """How bytes were moved in a throughput run."""
+
+ENGINE_UNSPECIFIED: Engine.ValueType  # 0
+ENGINE_HTTP: Engine.ValueType  # 1
+"""our own: HTTP GET and PUT over TCP or TLS"""
+ENGINE_IPERF3: Engine.ValueType  # 2
+ENGINE_SPEEDTEST: Engine.ValueType  # 3
+"""speedtest-cli"""
+ENGINE_NDT7: Engine.ValueType  # 4
+Global___Engine: _TypeAlias = Engine  # noqa: Y015
 
 @_typing.final
 class Result(_message.Message):
@@ -287,6 +337,27 @@ class Performance(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     STAGE_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    RESOLVE_MS_FIELD_NUMBER: _builtins.int
+    TRANSPORT_MS_FIELD_NUMBER: _builtins.int
+    HANDSHAKE_MS_FIELD_NUMBER: _builtins.int
+    AUTH_MS_FIELD_NUMBER: _builtins.int
+    CONFIGURED_MS_FIELD_NUMBER: _builtins.int
+    FIRST_BYTE_MS_FIELD_NUMBER: _builtins.int
+    EXIT_ADDRESS_FIELD_NUMBER: _builtins.int
+    BACKEND_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
+    STREAMS_FIELD_NUMBER: _builtins.int
+    DOWNLOAD_P50_MBPS_FIELD_NUMBER: _builtins.int
+    DOWNLOAD_P90_MBPS_FIELD_NUMBER: _builtins.int
+    UPLOAD_P50_MBPS_FIELD_NUMBER: _builtins.int
+    UPLOAD_P90_MBPS_FIELD_NUMBER: _builtins.int
+    LOADED_PING_MS_FIELD_NUMBER: _builtins.int
+    TCP_MIN_RTT_MS_FIELD_NUMBER: _builtins.int
+    RETRANSMITS_FIELD_NUMBER: _builtins.int
+    DOWN_BYTES_FIELD_NUMBER: _builtins.int
+    UP_BYTES_FIELD_NUMBER: _builtins.int
     ping_ms: _builtins.float
     """median RTT of the replies that came in time (RFC 2681)"""
     jitter_ms: _builtins.float
@@ -336,6 +407,43 @@ class Performance(_message.Message):
     failure: Global___Failure.ValueType
     stage: Global___Stage.ValueType
     quality: _builtins.int
+    detail: _builtins.str
+    """why it failed, in words for a person; scrubbed, at most 200 characters"""
+    resolve_ms: _builtins.float
+    """name of the server to address"""
+    transport_ms: _builtins.float
+    """first packet to first answer (TCP connect, first datagram back)"""
+    handshake_ms: _builtins.float
+    """key exchange: WireGuard, TLS of OpenVPN, IKE_SA_INIT"""
+    auth_ms: _builtins.float
+    """who we are: IKE_AUTH, OpenVPN's push request answered"""
+    configured_ms: _builtins.float
+    """address and routes in place"""
+    first_byte_ms: _builtins.float
+    """first answer through the tunnel, after configured"""
+    exit_address: _builtins.str
+    """the address by which the world sees the tunnel"""
+    backend: _builtins.str
+    """wireguard-kernel, wireguard-go, openvpn, ikev2; probe = handshake only"""
+    credential: _builtins.str
+    """name of the account; never its secret"""
+    engine: Global___Engine.ValueType
+    streams: _builtins.int
+    """parallel TCP connections"""
+    download_p50_mbps: _builtins.float
+    """median of the 250 ms bins after ramp-up"""
+    download_p90_mbps: _builtins.float
+    upload_p50_mbps: _builtins.float
+    upload_p90_mbps: _builtins.float
+    loaded_ping_ms: _builtins.float
+    """median RTT while loaded, the worse direction"""
+    tcp_min_rtt_ms: _builtins.float
+    """TCP_INFO"""
+    retransmits: _builtins.int
+    """TCP_INFO, of our sending"""
+    down_bytes: _builtins.int
+    """all that was received, ramp-up too: what the run cost"""
+    up_bytes: _builtins.int
     def __init__(
         self,
         *,
@@ -370,15 +478,46 @@ class Performance(_message.Message):
         failure: Global___Failure.ValueType | None = ...,
         stage: Global___Stage.ValueType | None = ...,
         quality: _builtins.int | None = ...,
+        detail: _builtins.str | None = ...,
+        resolve_ms: _builtins.float | None = ...,
+        transport_ms: _builtins.float | None = ...,
+        handshake_ms: _builtins.float | None = ...,
+        auth_ms: _builtins.float | None = ...,
+        configured_ms: _builtins.float | None = ...,
+        first_byte_ms: _builtins.float | None = ...,
+        exit_address: _builtins.str | None = ...,
+        backend: _builtins.str | None = ...,
+        credential: _builtins.str | None = ...,
+        engine: Global___Engine.ValueType | None = ...,
+        streams: _builtins.int | None = ...,
+        download_p50_mbps: _builtins.float | None = ...,
+        download_p90_mbps: _builtins.float | None = ...,
+        upload_p50_mbps: _builtins.float | None = ...,
+        upload_p90_mbps: _builtins.float | None = ...,
+        loaded_ping_ms: _builtins.float | None = ...,
+        tcp_min_rtt_ms: _builtins.float | None = ...,
+        retransmits: _builtins.int | None = ...,
+        down_bytes: _builtins.int | None = ...,
+        up_bytes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_connection_success", b"_connection_success", "_connection_time_ms", b"_connection_time_ms", "_direct_download_mbps", b"_direct_download_mbps", "_direct_jitter_ms", b"_direct_jitter_ms", "_direct_packet_loss_pct", b"_direct_packet_loss_pct", "_direct_ping_ms", b"_direct_ping_ms", "_direct_upload_mbps", b"_direct_upload_mbps", "_download_mbps", b"_download_mbps", "_duplicates", b"_duplicates", "_failure", b"_failure", "_family", b"_family", "_ipdv_mean_abs_ms", b"_ipdv_mean_abs_ms", "_ipdv_pairs", b"_ipdv_pairs", "_jitter_ms", b"_jitter_ms", "_late", b"_late", "_packet_loss_pct", b"_packet_loss_pct", "_pdv_p95_ms", b"_pdv_p95_ms", "_ping_ms", b"_ping_ms", "_protocol", b"_protocol", "_quality", b"_quality", "_received", b"_received", "_rtt_max_ms", b"_rtt_max_ms", "_rtt_mean_ms", b"_rtt_mean_ms", "_rtt_min_ms", b"_rtt_min_ms", "_rtt_p95_ms", b"_rtt_p95_ms", "_rtt_stddev_ms", b"_rtt_stddev_ms", "_send_errors", b"_send_errors", "_sent", b"_sent", "_stage", b"_stage", "_ttl", b"_ttl", "_upload_mbps", b"_upload_mbps", "connection_success", b"connection_success", "connection_time_ms", b"connection_time_ms", "direct_download_mbps", b"direct_download_mbps", "direct_jitter_ms", b"direct_jitter_ms", "direct_packet_loss_pct", b"direct_packet_loss_pct", "direct_ping_ms", b"direct_ping_ms", "direct_upload_mbps", b"direct_upload_mbps", "download_mbps", b"download_mbps", "duplicates", b"duplicates", "failure", b"failure", "family", b"family", "ipdv_mean_abs_ms", b"ipdv_mean_abs_ms", "ipdv_pairs", b"ipdv_pairs", "jitter_ms", b"jitter_ms", "late", b"late", "packet_loss_pct", b"packet_loss_pct", "pdv_p95_ms", b"pdv_p95_ms", "ping_ms", b"ping_ms", "protocol", b"protocol", "quality", b"quality", "received", b"received", "rtt_max_ms", b"rtt_max_ms", "rtt_mean_ms", b"rtt_mean_ms", "rtt_min_ms", b"rtt_min_ms", "rtt_p95_ms", b"rtt_p95_ms", "rtt_stddev_ms", b"rtt_stddev_ms", "send_errors", b"send_errors", "sent", b"sent", "stage", b"stage", "ttl", b"ttl", "upload_mbps", b"upload_mbps"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_auth_ms", b"_auth_ms", "_backend", b"_backend", "_configured_ms", b"_configured_ms", "_connection_success", b"_connection_success", "_connection_time_ms", b"_connection_time_ms", "_credential", b"_credential", "_detail", b"_detail", "_direct_download_mbps", b"_direct_download_mbps", "_direct_jitter_ms", b"_direct_jitter_ms", "_direct_packet_loss_pct", b"_direct_packet_loss_pct", "_direct_ping_ms", b"_direct_ping_ms", "_direct_upload_mbps", b"_direct_upload_mbps", "_down_bytes", b"_down_bytes", "_download_mbps", b"_download_mbps", "_download_p50_mbps", b"_download_p50_mbps", "_download_p90_mbps", b"_download_p90_mbps", "_duplicates", b"_duplicates", "_engine", b"_engine", "_exit_address", b"_exit_address", "_failure", b"_failure", "_family", b"_family", "_first_byte_ms", b"_first_byte_ms", "_handshake_ms", b"_handshake_ms", "_ipdv_mean_abs_ms", b"_ipdv_mean_abs_ms", "_ipdv_pairs", b"_ipdv_pairs", "_jitter_ms", b"_jitter_ms", "_late", b"_late", "_loaded_ping_ms", b"_loaded_ping_ms", "_packet_loss_pct", b"_packet_loss_pct", "_pdv_p95_ms", b"_pdv_p95_ms", "_ping_ms", b"_ping_ms", "_protocol", b"_protocol", "_quality", b"_quality", "_received", b"_received", "_resolve_ms", b"_resolve_ms", "_retransmits", b"_retransmits", "_rtt_max_ms", b"_rtt_max_ms", "_rtt_mean_ms", b"_rtt_mean_ms", "_rtt_min_ms", b"_rtt_min_ms", "_rtt_p95_ms", b"_rtt_p95_ms", "_rtt_stddev_ms", b"_rtt_stddev_ms", "_send_errors", b"_send_errors", "_sent", b"_sent", "_stage", b"_stage", "_streams", b"_streams", "_tcp_min_rtt_ms", b"_tcp_min_rtt_ms", "_transport_ms", b"_transport_ms", "_ttl", b"_ttl", "_up_bytes", b"_up_bytes", "_upload_mbps", b"_upload_mbps", "_upload_p50_mbps", b"_upload_p50_mbps", "_upload_p90_mbps", b"_upload_p90_mbps", "auth_ms", b"auth_ms", "backend", b"backend", "configured_ms", b"configured_ms", "connection_success", b"connection_success", "connection_time_ms", b"connection_time_ms", "credential", b"credential", "detail", b"detail", "direct_download_mbps", b"direct_download_mbps", "direct_jitter_ms", b"direct_jitter_ms", "direct_packet_loss_pct", b"direct_packet_loss_pct", "direct_ping_ms", b"direct_ping_ms", "direct_upload_mbps", b"direct_upload_mbps", "down_bytes", b"down_bytes", "download_mbps", b"download_mbps", "download_p50_mbps", b"download_p50_mbps", "download_p90_mbps", b"download_p90_mbps", "duplicates", b"duplicates", "engine", b"engine", "exit_address", b"exit_address", "failure", b"failure", "family", b"family", "first_byte_ms", b"first_byte_ms", "handshake_ms", b"handshake_ms", "ipdv_mean_abs_ms", b"ipdv_mean_abs_ms", "ipdv_pairs", b"ipdv_pairs", "jitter_ms", b"jitter_ms", "late", b"late", "loaded_ping_ms", b"loaded_ping_ms", "packet_loss_pct", b"packet_loss_pct", "pdv_p95_ms", b"pdv_p95_ms", "ping_ms", b"ping_ms", "protocol", b"protocol", "quality", b"quality", "received", b"received", "resolve_ms", b"resolve_ms", "retransmits", b"retransmits", "rtt_max_ms", b"rtt_max_ms", "rtt_mean_ms", b"rtt_mean_ms", "rtt_min_ms", b"rtt_min_ms", "rtt_p95_ms", b"rtt_p95_ms", "rtt_stddev_ms", b"rtt_stddev_ms", "send_errors", b"send_errors", "sent", b"sent", "stage", b"stage", "streams", b"streams", "tcp_min_rtt_ms", b"tcp_min_rtt_ms", "transport_ms", b"transport_ms", "ttl", b"ttl", "up_bytes", b"up_bytes", "upload_mbps", b"upload_mbps", "upload_p50_mbps", b"upload_p50_mbps", "upload_p90_mbps", b"upload_p90_mbps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_connection_success", b"_connection_success", "_connection_time_ms", b"_connection_time_ms", "_direct_download_mbps", b"_direct_download_mbps", "_direct_jitter_ms", b"_direct_jitter_ms", "_direct_packet_loss_pct", b"_direct_packet_loss_pct", "_direct_ping_ms", b"_direct_ping_ms", "_direct_upload_mbps", b"_direct_upload_mbps", "_download_mbps", b"_download_mbps", "_duplicates", b"_duplicates", "_failure", b"_failure", "_family", b"_family", "_ipdv_mean_abs_ms", b"_ipdv_mean_abs_ms", "_ipdv_pairs", b"_ipdv_pairs", "_jitter_ms", b"_jitter_ms", "_late", b"_late", "_packet_loss_pct", b"_packet_loss_pct", "_pdv_p95_ms", b"_pdv_p95_ms", "_ping_ms", b"_ping_ms", "_protocol", b"_protocol", "_quality", b"_quality", "_received", b"_received", "_rtt_max_ms", b"_rtt_max_ms", "_rtt_mean_ms", b"_rtt_mean_ms", "_rtt_min_ms", b"_rtt_min_ms", "_rtt_p95_ms", b"_rtt_p95_ms", "_rtt_stddev_ms", b"_rtt_stddev_ms", "_send_errors", b"_send_errors", "_sent", b"_sent", "_stage", b"_stage", "_ttl", b"_ttl", "_upload_mbps", b"_upload_mbps", "connection_success", b"connection_success", "connection_time_ms", b"connection_time_ms", "direct_download_mbps", b"direct_download_mbps", "direct_jitter_ms", b"direct_jitter_ms", "direct_packet_loss_pct", b"direct_packet_loss_pct", "direct_ping_ms", b"direct_ping_ms", "direct_upload_mbps", b"direct_upload_mbps", "download_mbps", b"download_mbps", "duplicates", b"duplicates", "failure", b"failure", "family", b"family", "ipdv_mean_abs_ms", b"ipdv_mean_abs_ms", "ipdv_pairs", b"ipdv_pairs", "jitter_ms", b"jitter_ms", "late", b"late", "packet_loss_pct", b"packet_loss_pct", "pdv_p95_ms", b"pdv_p95_ms", "ping_ms", b"ping_ms", "protocol", b"protocol", "quality", b"quality", "received", b"received", "rtt_max_ms", b"rtt_max_ms", "rtt_mean_ms", b"rtt_mean_ms", "rtt_min_ms", b"rtt_min_ms", "rtt_p95_ms", b"rtt_p95_ms", "rtt_stddev_ms", b"rtt_stddev_ms", "send_errors", b"send_errors", "sent", b"sent", "stage", b"stage", "ttl", b"ttl", "upload_mbps", b"upload_mbps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auth_ms", b"_auth_ms", "_backend", b"_backend", "_configured_ms", b"_configured_ms", "_connection_success", b"_connection_success", "_connection_time_ms", b"_connection_time_ms", "_credential", b"_credential", "_detail", b"_detail", "_direct_download_mbps", b"_direct_download_mbps", "_direct_jitter_ms", b"_direct_jitter_ms", "_direct_packet_loss_pct", b"_direct_packet_loss_pct", "_direct_ping_ms", b"_direct_ping_ms", "_direct_upload_mbps", b"_direct_upload_mbps", "_down_bytes", b"_down_bytes", "_download_mbps", b"_download_mbps", "_download_p50_mbps", b"_download_p50_mbps", "_download_p90_mbps", b"_download_p90_mbps", "_duplicates", b"_duplicates", "_engine", b"_engine", "_exit_address", b"_exit_address", "_failure", b"_failure", "_family", b"_family", "_first_byte_ms", b"_first_byte_ms", "_handshake_ms", b"_handshake_ms", "_ipdv_mean_abs_ms", b"_ipdv_mean_abs_ms", "_ipdv_pairs", b"_ipdv_pairs", "_jitter_ms", b"_jitter_ms", "_late", b"_late", "_loaded_ping_ms", b"_loaded_ping_ms", "_packet_loss_pct", b"_packet_loss_pct", "_pdv_p95_ms", b"_pdv_p95_ms", "_ping_ms", b"_ping_ms", "_protocol", b"_protocol", "_quality", b"_quality", "_received", b"_received", "_resolve_ms", b"_resolve_ms", "_retransmits", b"_retransmits", "_rtt_max_ms", b"_rtt_max_ms", "_rtt_mean_ms", b"_rtt_mean_ms", "_rtt_min_ms", b"_rtt_min_ms", "_rtt_p95_ms", b"_rtt_p95_ms", "_rtt_stddev_ms", b"_rtt_stddev_ms", "_send_errors", b"_send_errors", "_sent", b"_sent", "_stage", b"_stage", "_streams", b"_streams", "_tcp_min_rtt_ms", b"_tcp_min_rtt_ms", "_transport_ms", b"_transport_ms", "_ttl", b"_ttl", "_up_bytes", b"_up_bytes", "_upload_mbps", b"_upload_mbps", "_upload_p50_mbps", b"_upload_p50_mbps", "_upload_p90_mbps", b"_upload_p90_mbps", "auth_ms", b"auth_ms", "backend", b"backend", "configured_ms", b"configured_ms", "connection_success", b"connection_success", "connection_time_ms", b"connection_time_ms", "credential", b"credential", "detail", b"detail", "direct_download_mbps", b"direct_download_mbps", "direct_jitter_ms", b"direct_jitter_ms", "direct_packet_loss_pct", b"direct_packet_loss_pct", "direct_ping_ms", b"direct_ping_ms", "direct_upload_mbps", b"direct_upload_mbps", "down_bytes", b"down_bytes", "download_mbps", b"download_mbps", "download_p50_mbps", b"download_p50_mbps", "download_p90_mbps", b"download_p90_mbps", "duplicates", b"duplicates", "engine", b"engine", "exit_address", b"exit_address", "failure", b"failure", "family", b"family", "first_byte_ms", b"first_byte_ms", "handshake_ms", b"handshake_ms", "ipdv_mean_abs_ms", b"ipdv_mean_abs_ms", "ipdv_pairs", b"ipdv_pairs", "jitter_ms", b"jitter_ms", "late", b"late", "loaded_ping_ms", b"loaded_ping_ms", "packet_loss_pct", b"packet_loss_pct", "pdv_p95_ms", b"pdv_p95_ms", "ping_ms", b"ping_ms", "protocol", b"protocol", "quality", b"quality", "received", b"received", "resolve_ms", b"resolve_ms", "retransmits", b"retransmits", "rtt_max_ms", b"rtt_max_ms", "rtt_mean_ms", b"rtt_mean_ms", "rtt_min_ms", b"rtt_min_ms", "rtt_p95_ms", b"rtt_p95_ms", "rtt_stddev_ms", b"rtt_stddev_ms", "send_errors", b"send_errors", "sent", b"sent", "stage", b"stage", "streams", b"streams", "tcp_min_rtt_ms", b"tcp_min_rtt_ms", "transport_ms", b"transport_ms", "ttl", b"ttl", "up_bytes", b"up_bytes", "upload_mbps", b"upload_mbps", "upload_p50_mbps", b"upload_p50_mbps", "upload_p90_mbps", b"upload_p90_mbps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__auth_ms: _TypeAlias = _typing.Literal["auth_ms"]  # noqa: Y015
+    _WhichOneofArgType__auth_ms: _TypeAlias = _typing.Literal["_auth_ms", b"_auth_ms"]  # noqa: Y015
+    _WhichOneofReturnType__backend: _TypeAlias = _typing.Literal["backend"]  # noqa: Y015
+    _WhichOneofArgType__backend: _TypeAlias = _typing.Literal["_backend", b"_backend"]  # noqa: Y015
+    _WhichOneofReturnType__configured_ms: _TypeAlias = _typing.Literal["configured_ms"]  # noqa: Y015
+    _WhichOneofArgType__configured_ms: _TypeAlias = _typing.Literal["_configured_ms", b"_configured_ms"]  # noqa: Y015
     _WhichOneofReturnType__connection_success: _TypeAlias = _typing.Literal["connection_success"]  # noqa: Y015
     _WhichOneofArgType__connection_success: _TypeAlias = _typing.Literal["_connection_success", b"_connection_success"]  # noqa: Y015
     _WhichOneofReturnType__connection_time_ms: _TypeAlias = _typing.Literal["connection_time_ms"]  # noqa: Y015
     _WhichOneofArgType__connection_time_ms: _TypeAlias = _typing.Literal["_connection_time_ms", b"_connection_time_ms"]  # noqa: Y015
+    _WhichOneofReturnType__credential: _TypeAlias = _typing.Literal["credential"]  # noqa: Y015
+    _WhichOneofArgType__credential: _TypeAlias = _typing.Literal["_credential", b"_credential"]  # noqa: Y015
+    _WhichOneofReturnType__detail: _TypeAlias = _typing.Literal["detail"]  # noqa: Y015
+    _WhichOneofArgType__detail: _TypeAlias = _typing.Literal["_detail", b"_detail"]  # noqa: Y015
     _WhichOneofReturnType__direct_download_mbps: _TypeAlias = _typing.Literal["direct_download_mbps"]  # noqa: Y015
     _WhichOneofArgType__direct_download_mbps: _TypeAlias = _typing.Literal["_direct_download_mbps", b"_direct_download_mbps"]  # noqa: Y015
     _WhichOneofReturnType__direct_jitter_ms: _TypeAlias = _typing.Literal["direct_jitter_ms"]  # noqa: Y015
@@ -389,14 +528,28 @@ class Performance(_message.Message):
     _WhichOneofArgType__direct_ping_ms: _TypeAlias = _typing.Literal["_direct_ping_ms", b"_direct_ping_ms"]  # noqa: Y015
     _WhichOneofReturnType__direct_upload_mbps: _TypeAlias = _typing.Literal["direct_upload_mbps"]  # noqa: Y015
     _WhichOneofArgType__direct_upload_mbps: _TypeAlias = _typing.Literal["_direct_upload_mbps", b"_direct_upload_mbps"]  # noqa: Y015
+    _WhichOneofReturnType__down_bytes: _TypeAlias = _typing.Literal["down_bytes"]  # noqa: Y015
+    _WhichOneofArgType__down_bytes: _TypeAlias = _typing.Literal["_down_bytes", b"_down_bytes"]  # noqa: Y015
     _WhichOneofReturnType__download_mbps: _TypeAlias = _typing.Literal["download_mbps"]  # noqa: Y015
     _WhichOneofArgType__download_mbps: _TypeAlias = _typing.Literal["_download_mbps", b"_download_mbps"]  # noqa: Y015
+    _WhichOneofReturnType__download_p50_mbps: _TypeAlias = _typing.Literal["download_p50_mbps"]  # noqa: Y015
+    _WhichOneofArgType__download_p50_mbps: _TypeAlias = _typing.Literal["_download_p50_mbps", b"_download_p50_mbps"]  # noqa: Y015
+    _WhichOneofReturnType__download_p90_mbps: _TypeAlias = _typing.Literal["download_p90_mbps"]  # noqa: Y015
+    _WhichOneofArgType__download_p90_mbps: _TypeAlias = _typing.Literal["_download_p90_mbps", b"_download_p90_mbps"]  # noqa: Y015
     _WhichOneofReturnType__duplicates: _TypeAlias = _typing.Literal["duplicates"]  # noqa: Y015
     _WhichOneofArgType__duplicates: _TypeAlias = _typing.Literal["_duplicates", b"_duplicates"]  # noqa: Y015
+    _WhichOneofReturnType__engine: _TypeAlias = _typing.Literal["engine"]  # noqa: Y015
+    _WhichOneofArgType__engine: _TypeAlias = _typing.Literal["_engine", b"_engine"]  # noqa: Y015
+    _WhichOneofReturnType__exit_address: _TypeAlias = _typing.Literal["exit_address"]  # noqa: Y015
+    _WhichOneofArgType__exit_address: _TypeAlias = _typing.Literal["_exit_address", b"_exit_address"]  # noqa: Y015
     _WhichOneofReturnType__failure: _TypeAlias = _typing.Literal["failure"]  # noqa: Y015
     _WhichOneofArgType__failure: _TypeAlias = _typing.Literal["_failure", b"_failure"]  # noqa: Y015
     _WhichOneofReturnType__family: _TypeAlias = _typing.Literal["family"]  # noqa: Y015
     _WhichOneofArgType__family: _TypeAlias = _typing.Literal["_family", b"_family"]  # noqa: Y015
+    _WhichOneofReturnType__first_byte_ms: _TypeAlias = _typing.Literal["first_byte_ms"]  # noqa: Y015
+    _WhichOneofArgType__first_byte_ms: _TypeAlias = _typing.Literal["_first_byte_ms", b"_first_byte_ms"]  # noqa: Y015
+    _WhichOneofReturnType__handshake_ms: _TypeAlias = _typing.Literal["handshake_ms"]  # noqa: Y015
+    _WhichOneofArgType__handshake_ms: _TypeAlias = _typing.Literal["_handshake_ms", b"_handshake_ms"]  # noqa: Y015
     _WhichOneofReturnType__ipdv_mean_abs_ms: _TypeAlias = _typing.Literal["ipdv_mean_abs_ms"]  # noqa: Y015
     _WhichOneofArgType__ipdv_mean_abs_ms: _TypeAlias = _typing.Literal["_ipdv_mean_abs_ms", b"_ipdv_mean_abs_ms"]  # noqa: Y015
     _WhichOneofReturnType__ipdv_pairs: _TypeAlias = _typing.Literal["ipdv_pairs"]  # noqa: Y015
@@ -405,6 +558,8 @@ class Performance(_message.Message):
     _WhichOneofArgType__jitter_ms: _TypeAlias = _typing.Literal["_jitter_ms", b"_jitter_ms"]  # noqa: Y015
     _WhichOneofReturnType__late: _TypeAlias = _typing.Literal["late"]  # noqa: Y015
     _WhichOneofArgType__late: _TypeAlias = _typing.Literal["_late", b"_late"]  # noqa: Y015
+    _WhichOneofReturnType__loaded_ping_ms: _TypeAlias = _typing.Literal["loaded_ping_ms"]  # noqa: Y015
+    _WhichOneofArgType__loaded_ping_ms: _TypeAlias = _typing.Literal["_loaded_ping_ms", b"_loaded_ping_ms"]  # noqa: Y015
     _WhichOneofReturnType__packet_loss_pct: _TypeAlias = _typing.Literal["packet_loss_pct"]  # noqa: Y015
     _WhichOneofArgType__packet_loss_pct: _TypeAlias = _typing.Literal["_packet_loss_pct", b"_packet_loss_pct"]  # noqa: Y015
     _WhichOneofReturnType__pdv_p95_ms: _TypeAlias = _typing.Literal["pdv_p95_ms"]  # noqa: Y015
@@ -417,6 +572,10 @@ class Performance(_message.Message):
     _WhichOneofArgType__quality: _TypeAlias = _typing.Literal["_quality", b"_quality"]  # noqa: Y015
     _WhichOneofReturnType__received: _TypeAlias = _typing.Literal["received"]  # noqa: Y015
     _WhichOneofArgType__received: _TypeAlias = _typing.Literal["_received", b"_received"]  # noqa: Y015
+    _WhichOneofReturnType__resolve_ms: _TypeAlias = _typing.Literal["resolve_ms"]  # noqa: Y015
+    _WhichOneofArgType__resolve_ms: _TypeAlias = _typing.Literal["_resolve_ms", b"_resolve_ms"]  # noqa: Y015
+    _WhichOneofReturnType__retransmits: _TypeAlias = _typing.Literal["retransmits"]  # noqa: Y015
+    _WhichOneofArgType__retransmits: _TypeAlias = _typing.Literal["_retransmits", b"_retransmits"]  # noqa: Y015
     _WhichOneofReturnType__rtt_max_ms: _TypeAlias = _typing.Literal["rtt_max_ms"]  # noqa: Y015
     _WhichOneofArgType__rtt_max_ms: _TypeAlias = _typing.Literal["_rtt_max_ms", b"_rtt_max_ms"]  # noqa: Y015
     _WhichOneofReturnType__rtt_mean_ms: _TypeAlias = _typing.Literal["rtt_mean_ms"]  # noqa: Y015
@@ -433,14 +592,36 @@ class Performance(_message.Message):
     _WhichOneofArgType__sent: _TypeAlias = _typing.Literal["_sent", b"_sent"]  # noqa: Y015
     _WhichOneofReturnType__stage: _TypeAlias = _typing.Literal["stage"]  # noqa: Y015
     _WhichOneofArgType__stage: _TypeAlias = _typing.Literal["_stage", b"_stage"]  # noqa: Y015
+    _WhichOneofReturnType__streams: _TypeAlias = _typing.Literal["streams"]  # noqa: Y015
+    _WhichOneofArgType__streams: _TypeAlias = _typing.Literal["_streams", b"_streams"]  # noqa: Y015
+    _WhichOneofReturnType__tcp_min_rtt_ms: _TypeAlias = _typing.Literal["tcp_min_rtt_ms"]  # noqa: Y015
+    _WhichOneofArgType__tcp_min_rtt_ms: _TypeAlias = _typing.Literal["_tcp_min_rtt_ms", b"_tcp_min_rtt_ms"]  # noqa: Y015
+    _WhichOneofReturnType__transport_ms: _TypeAlias = _typing.Literal["transport_ms"]  # noqa: Y015
+    _WhichOneofArgType__transport_ms: _TypeAlias = _typing.Literal["_transport_ms", b"_transport_ms"]  # noqa: Y015
     _WhichOneofReturnType__ttl: _TypeAlias = _typing.Literal["ttl"]  # noqa: Y015
     _WhichOneofArgType__ttl: _TypeAlias = _typing.Literal["_ttl", b"_ttl"]  # noqa: Y015
+    _WhichOneofReturnType__up_bytes: _TypeAlias = _typing.Literal["up_bytes"]  # noqa: Y015
+    _WhichOneofArgType__up_bytes: _TypeAlias = _typing.Literal["_up_bytes", b"_up_bytes"]  # noqa: Y015
     _WhichOneofReturnType__upload_mbps: _TypeAlias = _typing.Literal["upload_mbps"]  # noqa: Y015
     _WhichOneofArgType__upload_mbps: _TypeAlias = _typing.Literal["_upload_mbps", b"_upload_mbps"]  # noqa: Y015
+    _WhichOneofReturnType__upload_p50_mbps: _TypeAlias = _typing.Literal["upload_p50_mbps"]  # noqa: Y015
+    _WhichOneofArgType__upload_p50_mbps: _TypeAlias = _typing.Literal["_upload_p50_mbps", b"_upload_p50_mbps"]  # noqa: Y015
+    _WhichOneofReturnType__upload_p90_mbps: _TypeAlias = _typing.Literal["upload_p90_mbps"]  # noqa: Y015
+    _WhichOneofArgType__upload_p90_mbps: _TypeAlias = _typing.Literal["_upload_p90_mbps", b"_upload_p90_mbps"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__auth_ms) -> _WhichOneofReturnType__auth_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__backend) -> _WhichOneofReturnType__backend | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__configured_ms) -> _WhichOneofReturnType__configured_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__connection_success) -> _WhichOneofReturnType__connection_success | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__connection_time_ms) -> _WhichOneofReturnType__connection_time_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__credential) -> _WhichOneofReturnType__credential | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__detail) -> _WhichOneofReturnType__detail | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__direct_download_mbps) -> _WhichOneofReturnType__direct_download_mbps | None: ...
     @_typing.overload
@@ -452,13 +633,27 @@ class Performance(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__direct_upload_mbps) -> _WhichOneofReturnType__direct_upload_mbps | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__down_bytes) -> _WhichOneofReturnType__down_bytes | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__download_mbps) -> _WhichOneofReturnType__download_mbps | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__download_p50_mbps) -> _WhichOneofReturnType__download_p50_mbps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__download_p90_mbps) -> _WhichOneofReturnType__download_p90_mbps | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__duplicates) -> _WhichOneofReturnType__duplicates | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__engine) -> _WhichOneofReturnType__engine | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exit_address) -> _WhichOneofReturnType__exit_address | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__failure) -> _WhichOneofReturnType__failure | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__family) -> _WhichOneofReturnType__family | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first_byte_ms) -> _WhichOneofReturnType__first_byte_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__handshake_ms) -> _WhichOneofReturnType__handshake_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__ipdv_mean_abs_ms) -> _WhichOneofReturnType__ipdv_mean_abs_ms | None: ...
     @_typing.overload
@@ -467,6 +662,8 @@ class Performance(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__jitter_ms) -> _WhichOneofReturnType__jitter_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__late) -> _WhichOneofReturnType__late | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__loaded_ping_ms) -> _WhichOneofReturnType__loaded_ping_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__packet_loss_pct) -> _WhichOneofReturnType__packet_loss_pct | None: ...
     @_typing.overload
@@ -479,6 +676,10 @@ class Performance(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quality) -> _WhichOneofReturnType__quality | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__received) -> _WhichOneofReturnType__received | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__resolve_ms) -> _WhichOneofReturnType__resolve_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retransmits) -> _WhichOneofReturnType__retransmits | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rtt_max_ms) -> _WhichOneofReturnType__rtt_max_ms | None: ...
     @_typing.overload
@@ -496,9 +697,21 @@ class Performance(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__stage) -> _WhichOneofReturnType__stage | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__streams) -> _WhichOneofReturnType__streams | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tcp_min_rtt_ms) -> _WhichOneofReturnType__tcp_min_rtt_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__transport_ms) -> _WhichOneofReturnType__transport_ms | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__ttl) -> _WhichOneofReturnType__ttl | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__up_bytes) -> _WhichOneofReturnType__up_bytes | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__upload_mbps) -> _WhichOneofReturnType__upload_mbps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__upload_p50_mbps) -> _WhichOneofReturnType__upload_p50_mbps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__upload_p90_mbps) -> _WhichOneofReturnType__upload_p90_mbps | None: ...
 
 Global___Performance: _TypeAlias = Performance  # noqa: Y015
 
@@ -540,6 +753,27 @@ class PerformanceColumns(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     STAGE_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    RESOLVE_MS_FIELD_NUMBER: _builtins.int
+    TRANSPORT_MS_FIELD_NUMBER: _builtins.int
+    HANDSHAKE_MS_FIELD_NUMBER: _builtins.int
+    AUTH_MS_FIELD_NUMBER: _builtins.int
+    CONFIGURED_MS_FIELD_NUMBER: _builtins.int
+    FIRST_BYTE_MS_FIELD_NUMBER: _builtins.int
+    EXIT_ADDRESS_FIELD_NUMBER: _builtins.int
+    BACKEND_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
+    STREAMS_FIELD_NUMBER: _builtins.int
+    DOWNLOAD_P50_MBPS_FIELD_NUMBER: _builtins.int
+    DOWNLOAD_P90_MBPS_FIELD_NUMBER: _builtins.int
+    UPLOAD_P50_MBPS_FIELD_NUMBER: _builtins.int
+    UPLOAD_P90_MBPS_FIELD_NUMBER: _builtins.int
+    LOADED_PING_MS_FIELD_NUMBER: _builtins.int
+    TCP_MIN_RTT_MS_FIELD_NUMBER: _builtins.int
+    RETRANSMITS_FIELD_NUMBER: _builtins.int
+    DOWN_BYTES_FIELD_NUMBER: _builtins.int
+    UP_BYTES_FIELD_NUMBER: _builtins.int
     seq: _builtins.bytes
     """int64 per row"""
     measured_at_us: _builtins.bytes
@@ -577,6 +811,27 @@ class PerformanceColumns(_message.Message):
     failure: _builtins.bytes
     stage: _builtins.bytes
     quality: _builtins.bytes
+    detail: _builtins.bytes
+    resolve_ms: _builtins.bytes
+    transport_ms: _builtins.bytes
+    handshake_ms: _builtins.bytes
+    auth_ms: _builtins.bytes
+    configured_ms: _builtins.bytes
+    first_byte_ms: _builtins.bytes
+    exit_address: _builtins.bytes
+    backend: _builtins.bytes
+    credential: _builtins.bytes
+    engine: _builtins.bytes
+    streams: _builtins.bytes
+    download_p50_mbps: _builtins.bytes
+    download_p90_mbps: _builtins.bytes
+    upload_p50_mbps: _builtins.bytes
+    upload_p90_mbps: _builtins.bytes
+    loaded_ping_ms: _builtins.bytes
+    tcp_min_rtt_ms: _builtins.bytes
+    retransmits: _builtins.bytes
+    down_bytes: _builtins.bytes
+    up_bytes: _builtins.bytes
     def __init__(
         self,
         *,
@@ -614,10 +869,31 @@ class PerformanceColumns(_message.Message):
         failure: _builtins.bytes = ...,
         stage: _builtins.bytes = ...,
         quality: _builtins.bytes = ...,
+        detail: _builtins.bytes = ...,
+        resolve_ms: _builtins.bytes = ...,
+        transport_ms: _builtins.bytes = ...,
+        handshake_ms: _builtins.bytes = ...,
+        auth_ms: _builtins.bytes = ...,
+        configured_ms: _builtins.bytes = ...,
+        first_byte_ms: _builtins.bytes = ...,
+        exit_address: _builtins.bytes = ...,
+        backend: _builtins.bytes = ...,
+        credential: _builtins.bytes = ...,
+        engine: _builtins.bytes = ...,
+        streams: _builtins.bytes = ...,
+        download_p50_mbps: _builtins.bytes = ...,
+        download_p90_mbps: _builtins.bytes = ...,
+        upload_p50_mbps: _builtins.bytes = ...,
+        upload_p90_mbps: _builtins.bytes = ...,
+        loaded_ping_ms: _builtins.bytes = ...,
+        tcp_min_rtt_ms: _builtins.bytes = ...,
+        retransmits: _builtins.bytes = ...,
+        down_bytes: _builtins.bytes = ...,
+        up_bytes: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection_success", b"connection_success", "connection_time_ms", b"connection_time_ms", "direct_download_mbps", b"direct_download_mbps", "direct_jitter_ms", b"direct_jitter_ms", "direct_packet_loss_pct", b"direct_packet_loss_pct", "direct_ping_ms", b"direct_ping_ms", "direct_upload_mbps", b"direct_upload_mbps", "download_mbps", b"download_mbps", "duplicates", b"duplicates", "failure", b"failure", "family", b"family", "ipdv_mean_abs_ms", b"ipdv_mean_abs_ms", "ipdv_pairs", b"ipdv_pairs", "jitter_ms", b"jitter_ms", "late", b"late", "measured_at_us", b"measured_at_us", "packet_loss_pct", b"packet_loss_pct", "pdv_p95_ms", b"pdv_p95_ms", "ping_ms", b"ping_ms", "protocol", b"protocol", "quality", b"quality", "received", b"received", "rtt_max_ms", b"rtt_max_ms", "rtt_mean_ms", b"rtt_mean_ms", "rtt_min_ms", b"rtt_min_ms", "rtt_p95_ms", b"rtt_p95_ms", "rtt_stddev_ms", b"rtt_stddev_ms", "send_errors", b"send_errors", "sent", b"sent", "seq", b"seq", "stage", b"stage", "target", b"target", "ttl", b"ttl", "upload_mbps", b"upload_mbps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auth_ms", b"auth_ms", "backend", b"backend", "configured_ms", b"configured_ms", "connection_success", b"connection_success", "connection_time_ms", b"connection_time_ms", "credential", b"credential", "detail", b"detail", "direct_download_mbps", b"direct_download_mbps", "direct_jitter_ms", b"direct_jitter_ms", "direct_packet_loss_pct", b"direct_packet_loss_pct", "direct_ping_ms", b"direct_ping_ms", "direct_upload_mbps", b"direct_upload_mbps", "down_bytes", b"down_bytes", "download_mbps", b"download_mbps", "download_p50_mbps", b"download_p50_mbps", "download_p90_mbps", b"download_p90_mbps", "duplicates", b"duplicates", "engine", b"engine", "exit_address", b"exit_address", "failure", b"failure", "family", b"family", "first_byte_ms", b"first_byte_ms", "handshake_ms", b"handshake_ms", "ipdv_mean_abs_ms", b"ipdv_mean_abs_ms", "ipdv_pairs", b"ipdv_pairs", "jitter_ms", b"jitter_ms", "late", b"late", "loaded_ping_ms", b"loaded_ping_ms", "measured_at_us", b"measured_at_us", "packet_loss_pct", b"packet_loss_pct", "pdv_p95_ms", b"pdv_p95_ms", "ping_ms", b"ping_ms", "protocol", b"protocol", "quality", b"quality", "received", b"received", "resolve_ms", b"resolve_ms", "retransmits", b"retransmits", "rtt_max_ms", b"rtt_max_ms", "rtt_mean_ms", b"rtt_mean_ms", "rtt_min_ms", b"rtt_min_ms", "rtt_p95_ms", b"rtt_p95_ms", "rtt_stddev_ms", b"rtt_stddev_ms", "send_errors", b"send_errors", "sent", b"sent", "seq", b"seq", "stage", b"stage", "streams", b"streams", "target", b"target", "tcp_min_rtt_ms", b"tcp_min_rtt_ms", "transport_ms", b"transport_ms", "ttl", b"ttl", "up_bytes", b"up_bytes", "upload_mbps", b"upload_mbps", "upload_p50_mbps", b"upload_p50_mbps", "upload_p90_mbps", b"upload_p90_mbps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,111 @@
+"""Rollups: what was written since the last turn is counted anew; hours soon, days and months with patience.
+
+Any number of collectors may do it: each turn takes an advisory lock to the end of its transaction.
+"""
+
+import asyncio
+import time
+
+import psycopg
+import structlog
+from attrs import frozen
+
+from sonde_collector.db.errors import DatabaseError
+from sonde_collector.db.held import HeldConnection
+from sonde_collector.db.pool import Database
+from sonde_collector.db.queries import query
+
+_SHARE = 20  # of the time, one in so many at most goes into a step: a dirty day of a big fleet takes seconds
+_TURN_S = 1.0  # of one step before the others have theirs: in a busy fleet something is always dirty
+_RETRY_S = 10.0
+_log = structlog.get_logger()
+
+
+@frozen
+class Step:
+    """One rollup function.
+
+    Attributes:
+        name: as the query knows it.
+        least_s: pause between two turns, at least.
+    """
+
+    name: str
+    least_s: float
+
+
+STEPS = (
+    Step("performance_hours", 2.0),
+    Step("endpoint_hours", 2.0),
+    Step("performance_days", 10.0),
+    Step("endpoint_days", 10.0),
+    Step("endpoint_months", 60.0),
+)
+
+
+class Rollup:
+    """Runs each step when it is due.
+
+    Args:
+        database: where to.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._connection = HeldConnection(database)
+        self._due = dict.fromkeys((step.name for step in STEPS), 0.0)
+
+    def turn(self) -> None:
+        """Run every step that is due until nothing of it is dirty, or its time is over.
+
+        Raises:
+            psycopg.Error, DatabaseError, OSError: PostgreSQL is away, or refuses; nothing is half done.
+        """
+        with self._connection as conn:
+            for step in STEPS:
+                begun = time.monotonic()
+                if begun < self._due[step.name]:
+                    continue
+                dirty = True
+                while dirty and time.monotonic() - begun < _TURN_S:
+                    dirty = _turn(conn, step)
+                took = time.monotonic() - begun
+                # A backlog goes on at once; what is up to date may rest.
+                pause = 0.0 if dirty else max(step.least_s, took * (_SHARE - 1))
+                self._due[step.name] = begun + took + pause
+
+    def next_s(self) -> float:
+        """Seconds until a step is due."""
+        return max(0.0, min(self._due.values()) - time.monotonic())
+
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
+
+def _turn(conn: psycopg.Connection, step: Step) -> bool:
+    """Whether anything was dirty."""
+    row = conn.execute(query("rollup_step"), {"step": step.name}).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+async def keep_rollups(database: Database) -> None:
+    """Do so for ever; a failure is told once and tried again."""
+    rollup = Rollup(database)
+    failing = False
+    try:
+        while True:
+            try:
+                await asyncio.to_thread(rollup.turn)
+            except (DatabaseError, psycopg.Error, OSError) as error:
+                if not failing:
+                    _log.warning("rollup_failed", error=" ".join(str(error).split()), advice="retrying")
+                failing = True
+                await asyncio.sleep(_RETRY_S)
+                continue
+            if failing:
+                _log.info("rollup_works_again")
+            failing = False
+            await asyncio.sleep(rollup.next_s())
+    finally:
+        rollup.close()

@@ -1,0 +1,9 @@
+-- name: rollup_step
+-- One turn of a rollup function: the hours, days or months it made anew; 0 = nothing is dirty.
+SELECT CASE %(step)s
+  WHEN 'performance_hours' THEN sonde.rollup_performance_hours()
+  WHEN 'endpoint_hours' THEN sonde.rollup_endpoint_hours()
+  WHEN 'performance_days' THEN sonde.rollup_performance_days()
+  WHEN 'endpoint_days' THEN sonde.rollup_endpoint_days()
+  WHEN 'endpoint_months' THEN sonde.rollup_endpoint_months()
+END;
