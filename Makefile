@@ -6,8 +6,11 @@ BIN := .venv/bin
 READY := .venv/.ready-$(shell pwd | cksum | cut -d' ' -f1)
 
 # Debian packages, installed only where apt may run (packaging/apt.sh). Nothing else needs them.
-APT_TEST := faketime iproute2 pgbouncer
-APT_BENCH := fping iproute2 nginx-light prometheus-blackbox-exporter tcpdump
+APT_LAB := charon-systemd dnsmasq-base gcc iperf3 iproute2 iputils-ping libc6-dev libcharon-extauth-plugins \
+	libcharon-extra-plugins libstrongswan-extra-plugins libstrongswan-standard-plugins nftables nginx-light openvpn \
+	wireguard-go wireguard-tools
+APT_TEST := $(APT_LAB) faketime pgbouncer tcpdump
+APT_BENCH := $(APT_LAB) fping prometheus-blackbox-exporter tcpdump
 
 PYTEST := $(BIN)/pytest -q -n 2 --dist loadgroup
 

@@ -5,6 +5,7 @@ import ctypes
 import subprocess
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -31,3 +32,10 @@ def run_in_own_network(work: Callable[[], Coroutine[None, None, _T]], commands: 
 
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(inside).result(timeout=60)
+
+
+def join(pid: int) -> None:
+    """Moves this thread into the network namespace of a process."""
+    with Path(f"/proc/{pid}/ns/net").open("rb") as namespace:
+        if _libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "setns(CLONE_NEWNET)")

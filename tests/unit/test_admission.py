@@ -77,3 +77,36 @@ def test_a_withdrawn_task_starts_no_more() -> None:
     admission.offer(Slot("a", 1, NORMAL))
     admission.withdraw(frozenset({"a"}))
     assert admission.start() == []
+
+
+def test_tunnels_have_a_limit_of_their_own_and_let_others_pass() -> None:
+    """With one tunnel allowed the second waits, and a ping that came later runs."""
+    admission = Admission(8, tunnels=1)
+    for key, tunnel in (("t1", True), ("t2", True), ("ping", False)):
+        admission.offer(Slot(key, 1, NORMAL, tunnel=tunnel))
+    assert [slot.key for slot in admission.start()] == ["t1", "ping"]
+    admission.finish("t1")
+    assert [slot.key for slot in admission.start()] == ["t2"]
+
+
+def test_a_slot_that_waits_is_joined_by_the_next_of_its_group() -> None:
+    """What both hold is missed once; what only the older holds is run with the newer, and keeps its class."""
+    admission = Admission(1)
+    admission.offer(Slot("busy", 1, NORMAL))
+    admission.start()
+    admission.offer(Slot("g", 2, EXCLUSIVE, members=("minute", "hour")))
+    missed = admission.offer(Slot("g", 3, NORMAL, members=("minute",)))
+    assert [(one.slot.tasks, one.slot.nominal_ns, one.reason) for one in missed] == [
+        (("minute",), 2, CAPACITY)
+    ]
+    admission.finish("busy")
+    (slot,) = admission.start()
+    assert (slot.tasks, slot.task_class, slot.nominal_ns) == (("minute", "hour"), EXCLUSIVE, 3)
+
+
+def test_a_group_loses_only_what_is_withdrawn() -> None:
+    """The other tasks of the slot still run."""
+    admission = Admission(1)
+    admission.offer(Slot("g", 1, NORMAL, members=("a", "b")))
+    admission.withdraw(frozenset({"a"}))
+    assert [slot.tasks for slot in admission.start()] == [("b",)]

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sonde_agent.addresses import parse_address
 from sonde_agent.config import Network, PolicyRules
-from sonde_agent.policy import DENIED, Policy, parse_address
+from sonde_agent.policy import DENIED, Policy
 from sonde_proto.v1 import control_pb2, results_pb2
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from sonde_agent import report
 from sonde_agent.checks import byhand
+from sonde_agent.report import endpoint
+from sonde_agent.report import words as report_words
 from sonde_proto.quality import Quality
 from sonde_proto.v1 import control_pb2
 from sonde_proto.v1 import results_pb2 as pb
@@ -82,8 +84,8 @@ def test_one_endpoint_tells_everything() -> None:
     lines = text.splitlines()
     assert lines[0] == "http  https://edge.test/ → 192.0.2.1 (IPv4)"
     assert lines[1] == "  ✓ 200 · HTTP/1.1 · TLSv1.3 · 12 bytes"
-    assert f"  tls            8.00 ms  {'█' * report.BAR_WIDTH}" in lines
-    assert f"  connect        4.00 ms  {'█' * (report.BAR_WIDTH // 2)}" in lines
+    assert f"  tls            8.00 ms  {'█' * endpoint.BAR_WIDTH}" in lines
+    assert f"  connect        4.00 ms  {'█' * (endpoint.BAR_WIDTH // 2)}" in lines
     for words in (
         "30 days left",
         "by Example R3",
@@ -135,18 +137,18 @@ def test_json_has_the_protos_names_and_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("enum", "words"),
+    ("enum", "told"),
     [
-        (pb.Failure, report._FAILURES),
-        (pb.Stage, report._STAGES | {pb.STAGE_NONE: ""}),
-        (pb.EndpointKind, report._KINDS),
-        (Quality, report._NOTES),
+        (pb.Failure, report_words.FAILURES),
+        (pb.Stage, report_words.STAGES | {pb.STAGE_NONE: ""}),
+        (pb.EndpointKind, endpoint.KINDS),
+        (Quality, report_words.NOTES),
     ],
 )
-def test_every_value_has_words(enum: object, words: dict[int, str]) -> None:
+def test_every_value_has_words(enum: object, told: dict[int, str]) -> None:
     """No failure, stage, kind or quality bit is without words."""
     values = set(enum) if enum is Quality else set(enum.values())
-    assert values - {0} == set(words) - {0}
+    assert values - {0} == set(told) - {0}
 
 
 def test_every_field_of_the_spec_has_an_option() -> None:

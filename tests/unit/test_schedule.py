@@ -125,3 +125,47 @@ def test_jitter_is_fresh_each_time_and_bounded() -> None:
     assert len(set(delays)) == 50
     assert 0 <= min(delays) < SECOND_NS
     assert 5 * SECOND_NS < max(delays) <= 6 * SECOND_NS
+
+
+@given(st.integers(0, 10**15), st.integers(0, 2**32), st.integers(1, 12), st.integers(5, 900))
+def test_tasks_of_a_group_come_due_together(now: int, seed: int, times: int, base_s: int) -> None:
+    """Where one interval is a multiple of the other, its slots after the first come with the other's."""
+    schedule = Schedule("v", random.Random(seed))
+    base, longer = base_s * SECOND_NS, base_s * times * SECOND_NS
+    groups = {"a": "g", "b": "g"}
+    schedule.assign({"a": base}, now, groups)
+    now += 3 * base  # the other plan comes later
+    schedule.take(now)
+    schedule.assign({"a": base, "b": longer}, now, groups)
+    taken: Counter[str] = Counter()
+    while taken["b"] < 3:
+        next_due = schedule.next_due()
+        assert next_due is not None
+        keys = [due.key for due in schedule.take(next_due) if due.slot_ns is not None]
+        if taken["b"]:  # the first slot of a new task comes early, and may be off the grid
+            assert "b" not in keys or "a" in keys
+        taken.update(keys)
+
+
+@given(
+    st.lists(st.integers(0, 5000 * SECOND_NS) | st.integers(0, SECOND_NS), max_size=60),
+    st.integers(0, 2**32),
+)
+def test_no_slot_of_a_group_is_lost_or_given_twice(sleeps: list[int], seed: int) -> None:
+    """Joining takes a slot early, never twice, and forgets none."""
+    schedule = Schedule("v", random.Random(seed))
+    intervals = {"a": 30 * SECOND_NS, "b": 90 * SECOND_NS, "c": 70 * SECOND_NS}
+    schedule.assign(intervals, 0, dict.fromkeys(intervals, "g"))
+    now = 0
+    last = dict.fromkeys(intervals, -1)
+    counted: Counter[str] = Counter()
+    for sleep in sleeps:
+        now += sleep
+        for due in schedule.take(now):
+            counted[due.key] += due.missed + (due.slot_ns is not None)
+            if due.slot_ns is not None:
+                assert due.slot_ns > last[due.key]
+                last[due.key] = due.slot_ns
+    for key, interval in intervals.items():
+        # Jitter holds one slot back, the early first and joining give one more.
+        assert now // interval - 2 <= counted[key] <= now // interval + 3

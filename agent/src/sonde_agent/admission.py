@@ -6,10 +6,13 @@
 - An exclusive run starts when nothing runs, and while it waits or runs nothing else starts; what comes due
   meanwhile is missed at once: DISPLACED.
 - Background runs start only when no normal one waits.
+- A slot may stand for several tasks that are run together; each of them is accounted for.
+- Of the runs at once, at most `tunnels` open a tunnel; a slot that waits for one lets others pass.
 """
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from sonde_proto.v1 import control_pb2, results_pb2
 
@@ -24,16 +27,33 @@ BACKGROUND = control_pb2.TASK_CLASS_BACKGROUND
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One slot of one task."""
+    """One slot of one task, or of several that are run together.
+
+    Attributes:
+        key: of the task, or of what they are run as; one key runs once at a time.
+        nominal_ns: when it should begin [BOOTTIME].
+        task_class: the most demanding of its tasks'.
+        members: keys of its tasks; empty = `key` is the only one.
+        tunnel: it opens a tunnel.
+        until_ns: how long a lease is asked for again [BOOTTIME]; 0 = it was not asked for yet.
+    """
 
     key: str
     nominal_ns: int
     task_class: control_pb2.TaskClass.ValueType
+    members: tuple[str, ...] = ()
+    tunnel: bool = False
+    until_ns: int = 0
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Keys of its tasks."""
+        return self.members or (self.key,)
 
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """A slot that will not run."""
+    """A slot that will not run, or the part of one."""
 
     slot: Slot
     reason: results_pb2.MissReason.ValueType
@@ -42,8 +62,9 @@ class Missed:
 class Admission:
     """The runs under way and those that wait. Pure: it decides, the runner acts."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, tunnels: int = 1) -> None:
         self._limit = limit
+        self._tunnels = tunnels
         self._running: dict[str, Slot] = {}
         self._waiting: dict[control_pb2.TaskClass.ValueType, deque[Slot]] = {
             EXCLUSIVE: deque(),
@@ -66,14 +87,18 @@ class Admission:
         missed = []
         if slot.key in self._running:
             return [Missed(slot, OVERLAP)]
-        queue = self._waiting[slot.task_class]
-        if (stale := next((one for one in queue if one.key == slot.key), None)) is not None:
-            queue.remove(stale)
-            missed.append(Missed(stale, CAPACITY))
+        if (stale := self._withdraw(slot.key)) is not None:
+            passed = tuple(key for key in stale.tasks if key in slot.tasks)
+            carried = tuple(key for key in stale.tasks if key not in slot.tasks)
+            if passed:
+                missed.append(Missed(_part(stale, passed), CAPACITY))
+            if carried:
+                task_class = most_demanding((stale.task_class, slot.task_class))
+                slot = replace(slot, members=slot.tasks + carried, task_class=task_class)
         if slot.task_class != EXCLUSIVE and self._is_held():
             missed.append(Missed(slot, DISPLACED))
         else:
-            queue.append(slot)
+            self._waiting[slot.task_class].append(slot)
         return missed
 
     def start(self) -> list[Slot]:
@@ -87,8 +112,12 @@ class Admission:
         if self._is_held():
             return started
         for queue in (self._waiting[NORMAL], self._waiting[BACKGROUND]):
-            while queue and len(self._running) < self._limit:
-                slot = queue.popleft()
+            for slot in tuple(queue):
+                if len(self._running) >= self._limit:
+                    break
+                if slot.tunnel and self._tunnels_open() >= self._tunnels:
+                    continue
+                queue.remove(slot)
                 self._running[slot.key] = slot
                 started.append(slot)
         return started
@@ -100,10 +129,33 @@ class Admission:
     def withdraw(self, keys: frozenset[str]) -> None:
         """Forget waiting slots of tasks that are no longer assigned."""
         for task_class, queue in self._waiting.items():
-            self._waiting[task_class] = deque(slot for slot in queue if slot.key not in keys)
+            left = ((slot, tuple(key for key in slot.tasks if key not in keys)) for slot in queue)
+            self._waiting[task_class] = deque(_part(slot, tasks) for slot, tasks in left if tasks)
+
+    def _withdraw(self, key: str) -> Slot | None:
+        """Take the waiting slot of `key` back."""
+        for queue in self._waiting.values():
+            for slot in queue:
+                if slot.key == key:
+                    queue.remove(slot)
+                    return slot
+        return None
+
+    def _tunnels_open(self) -> int:
+        return sum(slot.tunnel for slot in self._running.values())
 
     def _is_held(self) -> bool:
         """Whether an exclusive run holds the vantage, or is about to."""
         return bool(self._waiting[EXCLUSIVE]) or any(
             slot.task_class == EXCLUSIVE for slot in self._running.values()
         )
+
+
+def most_demanding(classes: Iterable[control_pb2.TaskClass.ValueType]) -> control_pb2.TaskClass.ValueType:
+    """Give the class of tasks that are run together."""
+    return min(classes, key=(EXCLUSIVE, NORMAL, BACKGROUND).index)
+
+
+def _part(slot: Slot, tasks: tuple[str, ...]) -> Slot:
+    """Give the slot for some of its tasks alone."""
+    return slot if tasks == slot.tasks else replace(slot, members=tasks)

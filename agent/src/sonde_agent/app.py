@@ -1,31 +1,36 @@
 """The service: constructs everything, starts it, and ends it in the right order. The only wiring."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import structlog
 
 from sonde_agent import VERSION, memory
+from sonde_agent.agent_metrics import Sources, metrics_of
+from sonde_agent.budget import Budget
+from sonde_agent.capabilities import capabilities
 from sonde_agent.checks.base import Context
 from sonde_agent.checks.kinds import KINDS
 from sonde_agent.clock import Clock
 from sonde_agent.config import AgentConfig, spool_path
 from sonde_agent.control.cache import AssignmentCache
 from sonde_agent.control.client import ControlClient
+from sonde_agent.control.leases import Leases
 from sonde_agent.journal import Journal
 from sonde_agent.metrics import Metric, MetricsServer
 from sonde_agent.net.icmp import Engines
-from sonde_agent.net.icmp_socket import IcmpClosed, open_icmp
-from sonde_agent.net.resolve import host_lacks
 from sonde_agent.notify import Notifier
 from sonde_agent.policy import Policy
 from sonde_agent.readiness import Readiness
 from sonde_agent.runner import Runner
 from sonde_agent.spool import Spool, SpoolStats
+from sonde_agent.tunnel.capacity import tunnels_here
+from sonde_agent.tunnel.client import Tunnels
+from sonde_agent.tunnel.helper_rules import Rules
 from sonde_agent.uplink.channel import Channels, TlsFiles
 from sonde_agent.uplink.client import Uplink
 from sonde_agent.uplink.clock_exchange import ClockExchange
@@ -54,27 +59,19 @@ def open_spool(config: AgentConfig) -> Spool:
     )
 
 
-def capabilities() -> list[str]:
-    """What this host can measure: "ping4", "ping6", "endpoint4", "endpoint6"."""
-    found = []
-    for family in (4, 6):
-        lacks = host_lacks(family)
-        with contextlib.suppress(IcmpClosed, OSError):
-            open_icmp(family).sock.close()
-            found += [] if lacks else [f"ping{family}"]
-        found += [] if lacks else [f"endpoint{family}"]
-    return found
-
-
-async def serve(config: AgentConfig) -> None:
+async def serve(config: AgentConfig, path: Path | None = None) -> None:
     """Be the agent until SIGTERM or SIGINT.
+
+    Args:
+        config: what agent.toml says.
+        path: where it is, for a tunnel helper of our own.
 
     Raises:
         SpoolError: the spool can't be used.
     """
     spool = await asyncio.to_thread(open_spool, config)
     try:
-        app = App(config, spool)
+        app = App(config, spool, path)
         memory.give_back()
         await app.run()
     finally:
@@ -84,13 +81,15 @@ async def serve(config: AgentConfig) -> None:
 class App:
     """The parts of one running agent."""
 
-    def __init__(self, config: AgentConfig, spool: Spool) -> None:
+    def __init__(self, config: AgentConfig, spool: Spool, path: Path | None) -> None:
         self._config = config
         self._spool = spool
         self._clock = Clock()
         self._started_us = self._clock.wall_us()
         self._stats: SpoolStats = spool.stats()
-        self._capabilities = capabilities()
+        self._tunnels = Tunnels(config.tunnels.helper, path)
+        self._capabilities = capabilities(config, self._tunnels)
+        self._budget = Budget(config.state_dir / "budget.json", config.limits.throughput_day)
         self._notifier = Notifier()
         self._exchange = ClockExchange()
         self._engines = Engines()
@@ -112,11 +111,18 @@ class App:
             vantage=config.vantage,
             clock=self._clock,
             kinds=KINDS,
-            context=Context(icmp=self._engines),
+            context=Context(
+                icmp=self._engines,
+                tunnels=self._tunnels,
+                rules=Rules(config.credential, config.policy, config.tunnels, config.limits),
+            ),
             policy=Policy(config.policy),
             journal=self._journal,
             limit=config.limits.concurrency,
             is_ready=lambda: self._readiness.ready,
+            tunnels=tunnels_here(config.limits.tunnels),
+            leases=Leases(channels, identity),
+            budget=self._budget,
         )
         self._uplink = Uplink(spool, channels, identity, clock=self._exchange)
         self._control = ControlClient(
@@ -163,6 +169,7 @@ class App:
             self._journal.close()
             await journal
             self._engines.close()
+            self._tunnels.close()
             self._notifier.close()
         log.info("stopped")
 
@@ -176,6 +183,7 @@ class App:
 
     def _assign(self, assignment: control_pb2.Assignment) -> None:
         self._journal.measured_under(assignment.database_id, assignment.revision)
+        self._budget.per_month = assignment.monthly_bytes
         self._runner.assign(assignment.tasks)
 
     def _describe(self) -> control_pb2.AgentState:
@@ -224,37 +232,14 @@ class App:
             log.error("metrics_off", address=self._config.metrics, error=error.strerror or str(error))  # noqa: TRY400
 
     def _metrics(self) -> Iterator[Metric]:
-        runner, stats, uplink = self._runner, self._stats, self._uplink.state
-        vitals = self._readiness.vitals
-        one = "Results of runs, by kind and outcome."
-        yield Metric(
-            "results_total", one, [({"kind": k, "outcome": o}, n) for (k, o), n in runner.runs.items()]
+        sources = Sources(
+            runner=self._runner,
+            stats=self._stats,
+            uplink=self._uplink.state,
+            readiness=self._readiness,
+            control_connected=self._control.connected,
+            started_us=self._started_us,
+            now_us=self._clock.wall_us(),
+            offset=self._exchange.best(),
         )
-        missed = [({"reason": reason}, count) for reason, count in runner.missed.items()]
-        yield Metric("missed_slots_total", "Slots that were not run, by reason.", missed)
-        for name, text, value in (
-            ("tasks", "Tasks scheduled.", runner.tasks),
-            ("refused_tasks", "Tasks that policy or host do not allow.", len(runner.refused)),
-            ("running", "Runs under way.", runner.running),
-            ("waiting", "Slots that wait for room.", runner.waiting),
-            ("ready", "1 = fit to judge others.", self._readiness.ready),
-            ("loop_lag_p99_seconds", "How late the event loop woke up.", vitals.lag_p99_ms / 1000),
-            ("cpu_ratio", "CPU of this process and its children, of one core.", vitals.cpu_pct / 100),
-            ("resident_memory_bytes", "Resident memory.", vitals.rss_mb * 1e6),
-            ("spool_rows", "Results that wait for an ack.", stats.rows),
-            ("spool_bytes", "Size of the spool, history included.", stats.bytes),
-            ("spool_gaps", "Gaps that wait for an ack.", stats.gaps),
-            ("spool_quarantined", "Results set aside for a person.", stats.quarantined),
-            ("uplink_connected", "1 = the collector takes results.", uplink.connected),
-            ("uplink_acks_total", "Acks that brought something new.", uplink.acks),
-            ("control_connected", "1 = the collector answers.", self._control.connected),
-            ("start_time_seconds", "When this process started, UTC.", self._started_us / 1e6),
-        ):
-            yield Metric(name, text, [({}, float(value))])
-        if stats.oldest_us is not None:
-            age_s = (self._clock.wall_us() - stats.oldest_us) / 1e6
-            yield Metric("spool_oldest_seconds", "Age of the oldest result that waits.", [({}, age_s)])
-        if (offset := self._exchange.best()) is not None:
-            yield Metric(
-                "clock_offset_seconds", "The collector's clock minus ours.", [({}, offset.offset_us / 1e6)]
-            )
+        return metrics_of(sources)

@@ -4,13 +4,9 @@ Each command imports what it needs when it runs: `check` starts fast, and `run` 
 """
 
 import argparse
-import dataclasses
-import datetime as dt
 import errno
-import json
 import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,6 +42,12 @@ examples:
   sonde-agent export --to history.parquet --since 24h
 """
 
+
+_HELPER_EXAMPLES = """\
+examples:
+  sonde-agent tunnel-helper --config /etc/sonde/agent.toml --socket /run/sonde/helper.sock --user sonde
+  systemctl enable --now sonde-helper.socket     started when the agent first asks
+"""
 
 _OUTPUT_FAILED = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
 
@@ -140,6 +142,17 @@ def _parser(*, wants_check: bool) -> argparse.ArgumentParser:
     export.add_argument("--since", metavar="TIME", help='only what was measured in the last "24h"')
     export.add_argument("--json", action="store_true", help="for programs")
     export.set_defaults(command=_export)
+
+    helper = _command(commands, "tunnel-helper", "open tunnels for the agent, as root", _HELPER_EXAMPLES)
+    _config_option(helper)
+    helper.add_argument("--user", default="root", metavar="NAME", help="the agent's, besides root")
+    helper.add_argument("--socket", default="", metavar="PATH", help="listen there (else systemd's socket)")
+    helper.add_argument("--fd", type=int, help=argparse.SUPPRESS)  # from an agent that runs as root
+    for option in ("--profile", "--username-file", "--password-file"):
+        helper.add_argument(option, type=Path, help=argparse.SUPPRESS)  # as above, for one run by hand
+    helper.set_defaults(command=_tunnel_helper)
+    # Started by the helper, inside a tunnel; nothing that a person could use, so it has no help line.
+    commands.add_parser("box").set_defaults(command=_box)
     return parser
 
 
@@ -165,23 +178,9 @@ def _config_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    if args.template:
-        from importlib import resources  # noqa: PLC0415
+    from sonde_agent.commands import service  # noqa: PLC0415
 
-        template = resources.files("sonde_agent").joinpath("agent.template.toml")
-        print(template.read_text(encoding="utf-8"), end="")
-        return OK
-    import asyncio  # noqa: PLC0415
-
-    from sonde_agent import config, log  # noqa: PLC0415
-
-    settings = config.load(config.find(args.config))
-    log.configure()
-    from sonde_agent import app, memory  # noqa: PLC0415 -- after the configuration: its mistakes come at once
-
-    memory.keep_one_arena()
-    asyncio.run(app.serve(settings))
-    return OK
+    return service.run(args)
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -191,122 +190,33 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _spool(args: argparse.Namespace) -> int:
-    from sonde_agent import config  # noqa: PLC0415
-    from sonde_agent.spool import history  # noqa: PLC0415
+    from sonde_agent.commands import spool  # noqa: PLC0415
 
-    settings = config.load(config.find(args.config))
-    path = config.spool_path(settings)
-    if args.new_stream:
-        from sonde_agent.spool import Spool  # noqa: PLC0415
-
-        bounds = settings.spool
-        spool = Spool.open(
-            path, max_bytes=bounds.max_bytes, max_age_s=bounds.max_age, history_s=bounds.history
-        )
-        try:
-            spool.new_stream()
-        finally:
-            spool.close()
-    summary, streams = history.summary(path), history.streams(path)
-    stats = summary.stats
-    if args.json:
-        print(
-            json.dumps(
-                {
-                    "file": str(path),
-                    "rows": stats.rows,
-                    "bytes": stats.bytes,
-                    "oldest_us": stats.oldest_us,
-                    "gaps": stats.gaps,
-                    "quarantined": stats.quarantined,
-                    "history": stats.history,
-                    "last_ack_us": summary.last_ack_us,
-                    "streams": [
-                        {
-                            "epoch": stream.epoch.hex(),
-                            "current": stream.current,
-                            "copied": stream.copied,
-                            "acked_seq": stream.acked_seq,
-                            "highest_seq": stream.highest_seq,
-                            "refused": stream.refused,
-                        }
-                        for stream in streams
-                    ],
-                },
-                indent=2,
-            )
-        )
-        return OK
-    from sonde_proto.units import format_size  # noqa: PLC0415
-
-    print(f"{path}: {format_size(stats.bytes)}, {stats.history} acked results kept as history")
-    print(f"waiting      {stats.rows} results, the oldest measured {_ago(stats.oldest_us)}")
-    print(f"last ack     {_ago(summary.last_ack_us)}")
-    print(f"gaps         {stats.gaps} to be told")
-    print(f"quarantined  {stats.quarantined}")
-    for stream in streams:
-        role = "current" if stream.current else "draining"
-        copied = ", copied" if stream.copied else ""
-        print(
-            f"stream {stream.epoch.hex()} ({role}{copied}): acked {stream.acked_seq} of {stream.highest_seq}"
-        )
-        if stream.refused:
-            print(f"  the collector refuses it: {stream.refused}")
-            print(
-                "  if this spool is a copy, `sonde-agent spool --new-stream` goes on with a stream of its own"
-            )
-    return OK
-
-
-def _ago(at_us: int | None) -> str:
-    if at_us is None:
-        return "-"
-    seconds = max(0, round(time.time() - at_us / 1e6))
-    return f"{dt.timedelta(seconds=seconds)} ago"
+    return spool.run(args)
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from sonde_agent import config, doctor  # noqa: PLC0415
-    from sonde_proto.toml_config import ConfigError  # noqa: PLC0415
+    from sonde_agent.commands import doctor  # noqa: PLC0415
 
-    findings = []
-    settings = None
-    try:
-        path = config.find(args.config)
-        settings = config.load(path)
-        findings.append(doctor.Finding("configuration", "ok", str(path)))
-    except ConfigError as error:
-        mend = "correct it; `sonde-agent run --template` prints one to begin with"
-        findings += [
-            doctor.Finding("configuration", "lacking", line, mend) for line in str(error).splitlines()
-        ]
-    findings += doctor.examine(settings)
-    if args.json:
-        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
-    else:
-        for finding in findings:
-            print(f"{finding.state:<8} {finding.name:<18} {finding.detail}")
-            if finding.mend:
-                print(f"{'':<27} -> {finding.mend}")
-    return FAILED if any(finding.state == "lacking" for finding in findings) else OK
+    return doctor.run(args)
 
 
 def _export(args: argparse.Namespace) -> int:
-    from sonde_agent import config, export  # noqa: PLC0415
-    from sonde_agent.spool import history  # noqa: PLC0415
-    from sonde_proto.units import parse_duration  # noqa: PLC0415
+    from sonde_agent.commands import export  # noqa: PLC0415
 
-    since_us = 0
-    if args.since:
-        try:
-            since_us = round((time.time() - parse_duration(args.since)) * 1e6)
-        except ValueError as error:
-            _complain(f"--since: {error}")
-            return USAGE
-    settings = config.load(config.find(args.config))
-    count = export.export(history.kept(config.spool_path(settings), since_us=since_us), args.to)
-    print(json.dumps({"file": str(args.to), "rows": count}) if args.json else f"{args.to}: {count} results")
-    return OK
+    return export.run(args)
+
+
+def _tunnel_helper(args: argparse.Namespace) -> int:
+    from sonde_agent.tunnel import service  # noqa: PLC0415
+
+    return service.run(args)
+
+
+def _box(_args: argparse.Namespace) -> int:
+    from sonde_agent.tunnel import box  # noqa: PLC0415
+
+    return box.main()
 
 
 if __name__ == "__main__":

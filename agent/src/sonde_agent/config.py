@@ -150,13 +150,44 @@ class Limits:
 
     concurrency: Annotated[int, between(1, 4096)] = 32
     """Runs at the same time."""
+    tunnels: Annotated[int, between(1, 64)] | Literal["auto"] = "auto"
+    """Tunnels open at the same time; "auto" = what the memory is enough for."""
+    throughput_day: Size | None = None
+    """Bytes a day (UTC) that throughput may use, both directions; None = only the month is bounded."""
+
+
+@attrs.frozen
+class Tunnels:
+    """How tunnels are opened."""
+
+    helper: str = "/run/sonde/helper.sock"
+    """Socket of the tunnel helper."""
+    backends: tuple[Literal["wireguard-kernel", "wireguard-go", "openvpn", "ikev2"], ...] = ()
+    """The only ones to use, the first that this host can use of each protocol; empty = the best."""
+
+
+@attrs.frozen
+class Credential:
+    """An account at a provider: where this host keeps its profiles and what proves who we are."""
+
+    profiles: Path | None = None
+    """The folder of its profiles; a task names a file in it."""
+    template: Path | None = None
+    """A profile that is completed with a server out of the collector's list."""
+    username_file: Path | None = None
+    password_file: Path | None = None
 
 
 @attrs.frozen
 class PolicyRules:
     """What the collector may have this agent do. See `sonde_agent.policy`."""
 
-    checks: tuple[Literal["ping", "endpoint"], ...] = ("ping", "endpoint")
+    checks: tuple[Literal["ping", "endpoint", "connection", "throughput"], ...] = (
+        "ping",
+        "endpoint",
+        "connection",
+        "throughput",
+    )
     deny: tuple[Annotated[Network, FromText(_network)], ...] = ()
     """Besides the networks that are denied anyway (`sonde_agent.policy.DENIED`)."""
     allow: tuple[Annotated[Network, FromText(_network)], ...] = ()
@@ -185,6 +216,8 @@ class AgentConfig:
     spool: SpoolBounds = attrs.field(factory=SpoolBounds)
     limits: Limits = attrs.field(factory=Limits)
     policy: PolicyRules = attrs.field(factory=PolicyRules)
+    tunnels: Tunnels = attrs.field(factory=Tunnels)
+    credential: dict[str, Credential] = attrs.field(factory=dict)
 
     @classmethod
     def problems(cls, fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -6,15 +6,16 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from sonde_agent.checks.endpoint.certificate import certificate_facts
 from sonde_agent.config import AgentConfig, Tls, split_address
+from sonde_agent.findings import Finding
 from sonde_agent.net import stamps
 from sonde_agent.net.icmp_socket import IcmpClosed, open_icmp
 from sonde_agent.net.resolve import host_lacks
+from sonde_agent.tunnel import diagnosis
 from sonde_proto.units import format_size
 
 _CONNECT_WITHIN_S = 3.0
@@ -25,28 +26,12 @@ _TIMEX_STATUS_AT = 40
 _DAY_US = 86_400_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the doctor.
-
-    Attributes:
-        name: the capability.
-        state: "ok", "lacking" (something can't be measured or sent) or "note" (it can, with less).
-        detail: what was found.
-        mend: what to do; empty where nothing is to be done.
-    """
-
-    name: str
-    state: str
-    detail: str
-    mend: str = ""
-
-
 def examine(config: AgentConfig | None) -> Iterator[Finding]:
     """Look at this host, and with a configuration also at what that names."""
     yield from (icmp(4), icmp(6), raw_socket(), route(4), route(6), kernel_stamps(), tun(), time_sync())
     if config is None:
         return
+    yield from diagnosis.examine(config)
     yield state_space(config)
     yield collector(config)
     if config.tls is not None:

@@ -1,7 +1,7 @@
-"""Turns due tasks into runs, and runs into results: one timer over one heap, and a task only while it runs.
+"""Turns due tasks into runs: one timer over one heap, and a task only while it runs.
 
-What goes wrong in a run is data: a deadline that passed, a host that lacks a capability, a check that broke.
-Nothing that a check does can end the runner.
+Nothing that a run does can end the runner. A slot that gets no lease is tried again for a while, and then
+missed.
 """
 
 import asyncio
@@ -12,24 +12,28 @@ from dataclasses import replace
 
 import structlog
 
-from sonde_agent.admission import Admission, Missed, Slot
-from sonde_agent.checks.base import Check, CheckImpossible, Context
-from sonde_agent.clock import Clock, is_step
+from sonde_agent import grouping
+from sonde_agent.admission import Admission, Missed, Slot, most_demanding
+from sonde_agent.budget import Budget
+from sonde_agent.checks.base import Check, Context
+from sonde_agent.clock import Clock
+from sonde_agent.control.leases import Leases
 from sonde_agent.journal import Journal
+from sonde_agent.missed_rows import missed_row, step_row
 from sonde_agent.policy import Policy
+from sonde_agent.run import NotRun, Runs
 from sonde_agent.schedule import SECOND_NS, Due, Schedule
-from sonde_proto.quality import Quality
 from sonde_proto.v1 import control_pb2, results_pb2
 
 LOOK_EVERY_S = 1.0
 """BOOTTIME is looked at this often: the event loop's own timers stand still while the host is suspended."""
 
-ALL_TASKS = "*"
-"""What a record of missed slots names when it is about the vantage and not about one task."""
+ASK_AGAIN_SHARE = 4
+"""A slot asks for its lease for this part of its interval, and for ASK_AGAIN_MOST_NS at most."""
+ASK_AGAIN_MOST_NS = 60 * SECOND_NS
 
+_LEAST_RETRY_S = 1.0
 _NS_PER_MS = 1_000_000
-_NS_PER_US = 1_000
-_MOST_SLOTS = 2**31 - 1  # the column holds 32 bits, signed
 
 log = structlog.get_logger()
 
@@ -45,6 +49,9 @@ class Runner:
         policy: what this agent may touch.
         journal: where results go.
         limit: runs at the same time.
+        tunnels: of them, how many may open a tunnel.
+        leases: where leases come from; None = nobody grants any.
+        budget: what throughput may use; None = nothing.
         is_ready: whether the vantage is fit to judge others now.
         rng: draws the jitter; a test passes its own.
 
@@ -65,18 +72,30 @@ class Runner:
         journal: Journal,
         limit: int,
         is_ready: Callable[[], bool],
+        tunnels: int = 1,
+        leases: Leases | None = None,
+        budget: Budget | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self._clock = clock
         self._kinds = kinds
-        self._context = replace(context, refuse=policy.refuse_address, wall_us=clock.wall_us)
+        self._credentials = context.rules.credential
+        self._performed = Runs(
+            clock=clock,
+            kinds=kinds,
+            context=replace(context, refuse=policy.refuse_address, wall_us=clock.wall_us),
+            is_ready=is_ready,
+            leases=leases,
+            budget=budget,
+        )
         self._policy = policy
         self._journal = journal
-        self._is_ready = is_ready
         self._schedule = Schedule(vantage, rng or random.Random())  # noqa: S311 -- jitter is no secret
-        self._admission = Admission(limit)
+        self._admission = Admission(limit, tunnels)
         self._tasks: dict[str, control_pb2.Task] = {}
+        self._run_keys: dict[str, str] = {}
         self._runs: dict[str, asyncio.Task[None]] = {}
+        self._later: set[asyncio.TimerHandle] = set()
         self._wake = asyncio.Event()
         self._stopping = False
         self._told: set[tuple[str, str]] = set()
@@ -116,8 +135,10 @@ class Runner:
         self.refused = [control_pb2.RefusedTask(task=key, reason=why) for key, why in refused.items()]
         self._admission.withdraw(frozenset(self._tasks.keys() - allowed.keys()))
         self._tasks = allowed
+        self._run_keys = {key: grouping.run_key(task) for key, task in allowed.items()}
         intervals = {key: task.interval_ms * _NS_PER_MS for key, task in allowed.items()}
-        self._schedule.assign(intervals, self._clock.boot_ns())
+        groups = {key: run_key for key, run_key in self._run_keys.items() if run_key != key}
+        self._schedule.assign(intervals, self._clock.boot_ns(), groups)
         self._wake.set()
 
     async def run(self) -> None:
@@ -125,8 +146,7 @@ class Runner:
         while not self._stopping:
             self._note_step()
             now = self._clock.boot_ns()
-            for due in self._schedule.take(now):
-                self._take(due)
+            self._take(self._schedule.take(now))
             self._start()
             next_due = self._schedule.next_due()
             wait_s = LOOK_EVERY_S if next_due is None else min(LOOK_EVERY_S, (next_due - now) / SECOND_NS)
@@ -141,6 +161,8 @@ class Runner:
         """Start nothing more; give what runs `within_s` to end. What is cut then yields no result."""
         self._stopping = True
         self._wake.set()
+        for timer in self._later:
+            timer.cancel()
         if self._runs:
             await asyncio.wait(self._runs.values(), timeout=within_s)
         for run in (cut := list(self._runs.values())):
@@ -155,103 +177,93 @@ class Runner:
             return "this agent is too old for this kind of check"
         if task.interval_ms < 1 or task.timeout_ms < 1:
             return "interval and timeout must be at least 1 ms"
+        name = task.connection.credential
+        if kind == "connection" and name not in self._credentials:
+            return f"this agent's configuration has no [credential.{name}]"
         return self._policy.refuse_task(task)
 
-    def _take(self, due: Due) -> None:
-        if due.missed:
-            late = results_pb2.MISS_REASON_LATE
-            self._record(due.key, late, due.missed, due.first_missed_ns, due.last_missed_ns)
-        if due.slot_ns is None:
-            return
-        slot = Slot(due.key, due.slot_ns, getattr(self._tasks[due.key], "class"))
+    def _take(self, dues: Sequence[Due]) -> None:
+        together: dict[str, list[Due]] = {}
+        for due in dues:
+            if due.missed:
+                late = results_pb2.MISS_REASON_LATE
+                self._record(due.key, late, due.missed, due.first_missed_ns, due.last_missed_ns)
+            if due.slot_ns is not None:
+                together.setdefault(self._run_keys[due.key], []).append(due)
+        for run_key, members in together.items():
+            tasks = [self._tasks[due.key] for due in members]
+            self._offer(
+                Slot(
+                    run_key,
+                    members[0].slot_ns or 0,
+                    most_demanding(getattr(task, "class") for task in tasks),
+                    members=tuple(task.key for task in tasks),
+                    tunnel=grouping.opens_tunnel(tasks[0]),
+                )
+            )
+
+    def _offer(self, slot: Slot) -> None:
         for missed in self._admission.offer(slot):
             self._miss(missed)
 
     def _start(self) -> None:
         for slot in self._admission.start():
-            run = asyncio.create_task(self._run(self._tasks[slot.key]), name=slot.key)
-            self._runs[slot.key] = run
+            self._runs[slot.key] = asyncio.create_task(self._run(slot), name=slot.key)
 
-    async def _run(self, task: control_pb2.Task) -> None:
-        difference_us, ready = self._clock.difference_us(), self._is_ready()
+    async def _run(self, slot: Slot) -> None:
+        task = grouping.joined([self._tasks[key] for key in slot.tasks])
         try:
-            results = await self._measure(task)
-            quality = 0 if ready and self._is_ready() else Quality.NOT_READY
-            if is_step(self._clock.difference_us() - difference_us):
-                quality |= Quality.CLOCK_STEPPED
+            results = await self._performed.run(task)
             for result in results:
-                _flag(result, quality)
                 self.runs[task.WhichOneof("spec") or "", _outcome(result)] += 1
             self._journal.add(results)
+        except NotRun as denied:
+            self._try_again(slot, task, denied)
         finally:
-            del self._runs[task.key]
-            self._admission.finish(task.key)
+            del self._runs[slot.key]
+            self._admission.finish(slot.key)
             if not self._stopping:
                 self._start()
 
-    async def _measure(self, task: control_pb2.Task) -> list[results_pb2.Result]:
-        check = self._kinds[task.WhichOneof("spec") or ""]
-        at_us = self._clock.wall_us()
-        try:
-            async with asyncio.timeout(task.timeout_ms / 1000):
-                return await check.run(task, self._context)
-        except TimeoutError:
-            failure = results_pb2.FAILURE_TIMEOUT
-        except CheckImpossible as error:
-            failure = results_pb2.FAILURE_UNSUPPORTED
-            self._tell_once(task.key, "check_impossible", str(error))
-        except Exception as error:  # noqa: BLE001 -- a defect of one check must not end the others
-            failure = results_pb2.FAILURE_INTERNAL
-            self._tell_once(task.key, "check_broke", repr(error), error)
-        return [check.failed(task, failure, results_pb2.STAGE_NONE, at_us)]
+    def _try_again(self, slot: Slot, task: control_pb2.Task, denied: NotRun) -> None:
+        """Offer the slot again in a while, or say that it is missed."""
+        now = self._clock.boot_ns()
+        patience = min(task.interval_ms * _NS_PER_MS // ASK_AGAIN_SHARE, ASK_AGAIN_MOST_NS)
+        until = slot.until_ns or now + patience
+        wait_s = max(denied.retry_after_s or 0, _LEAST_RETRY_S)
+        if denied.retry_after_s is None or now + wait_s * SECOND_NS > until or self._stopping:
+            self._miss(Missed(slot, denied.reason))
+            return
 
-    def _tell_once(self, key: str, event: str, reason: str, error: Exception | None = None) -> None:
-        if (event, reason) not in self._told:  # what this host lacks, it lacks for every task
-            self._told.add((event, reason))
-            log.warning(event, task=key, reason=reason, exc_info=error)
+        def again() -> None:
+            self._later.discard(timer)
+            left = tuple(key for key in slot.tasks if key in self._tasks)
+            if left:
+                self._offer(replace(slot, members=left, until_ns=until))
+                self._start()
+
+        timer = asyncio.get_running_loop().call_later(wait_s, again)
+        self._later.add(timer)
 
     def _miss(self, missed: Missed) -> None:
         at = missed.slot.nominal_ns
-        self._record(missed.slot.key, missed.reason, 1, at, at)
+        for key in missed.slot.tasks:
+            self._record(key, missed.reason, 1, at, at)
 
     def _record(
         self, key: str, reason: results_pb2.MissReason.ValueType, slots: int, first_ns: int, last_ns: int
     ) -> None:
         task = self._tasks.get(key)
-        result = results_pb2.Result(
-            measured_at_us=self._clock.wall_of(first_ns), target=task.target if task else ""
-        )
-        result.missed.task = key
-        result.missed.reason = reason
-        result.missed.slots = min(slots, _MOST_SLOTS)
-        result.missed.until_us = self._clock.wall_of(last_ns)
+        first_us, last_us = self._clock.wall_of(first_ns), self._clock.wall_of(last_ns)
+        target = task.target if task else ""
         self.missed[_word(results_pb2.MissReason.Name(reason), "MISS_REASON_")] += slots
-        self._journal.add([result])
+        self._journal.add([missed_row(key, target, reason, slots=slots, first_us=first_us, last_us=last_us)])
 
     def _note_step(self) -> None:
-        """Record a step of the wall clock: one row for the vantage, from the earlier to the later time.
-
-        Slots stand on BOOTTIME, so none is missed: slots is 0. The time from measured_at to until_us was
-        skipped (stepped forward) or told twice (stepped back); a run that spans it is flagged CLOCK_STEPPED.
-        """
         step_us = self._clock.step_us()
-        if not step_us:
-            return
-        now_us = self._clock.wall_us()
-        log.warning("clock_stepped", seconds=step_us / 1e6)
-        result = results_pb2.Result(measured_at_us=min(now_us, now_us - step_us))
-        result.missed.task = ALL_TASKS
-        result.missed.reason = results_pb2.MISS_REASON_CLOCK_STEP
-        result.missed.slots = 0
-        result.missed.until_us = max(now_us, now_us - step_us)
-        self._journal.add([result])
-
-
-def _flag(result: results_pb2.Result, quality: int) -> None:
-    if quality and result.WhichOneof("payload") == "performance":
-        result.performance.quality |= quality
-    elif quality and result.WhichOneof("payload") == "endpoint":
-        result.endpoint.quality |= quality
+        if step_us:
+            log.warning("clock_stepped", seconds=step_us / 1e6)
+            self._journal.add([step_row(self._clock.wall_us(), step_us)])
 
 
 def _outcome(result: results_pb2.Result) -> str:

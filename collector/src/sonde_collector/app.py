@@ -26,6 +26,7 @@ from sonde_collector.ingest.metrics import IngestMetrics
 from sonde_collector.ingest.service import SERVER_OPTIONS, IngestService
 from sonde_collector.ingest.settings import IngestSettings
 from sonde_collector.ingest.writer import Writer
+from sonde_collector.maintain.judge import keep_judging
 from sonde_collector.maintain.loop import ensure_partitions, keep_partitions
 from sonde_collector.maintain.rollup import keep_rollups
 from sonde_collector.read.metrics import Metrics
@@ -89,7 +90,7 @@ class _Collector:
         self._ingest = IngestService(database, writer, counted)
         self._directory = Directory(database)
         self._reports = Reports(database)
-        self._control = ControlService(self._directory, self._reports)
+        self._control = ControlService(database, self._directory, self._reports, self._metrics.registry)
         self._readiness = Readiness(database, writer.stuck)
         self._health = health.aio.HealthServicer()
 
@@ -122,6 +123,7 @@ class _Collector:
                 self._follow_readiness(),
                 keep_partitions(self._database, self._config.partitions),
                 keep_rollups(self._database),
+                keep_judging(self._database),
             ]
             async with asyncio.TaskGroup() as group:
                 serving, *tasks = [group.create_task(each) for each in background]
@@ -145,6 +147,7 @@ class _Collector:
         await self._ingest.stop()
         await self._reports.flush()
         await server.stop(_LAST_CALLS_S)
+        self._control.stop_leases()
 
     def _grpc_server(self) -> grpc.aio.Server:
         server = grpc.aio.server(options=_OPTIONS)

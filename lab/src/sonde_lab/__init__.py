@@ -1,1 +1,1 @@
-"""The demo, and later the virtual internet that Sonde is tested in."""
+"""The demo, and the virtual internet that Sonde is tested in."""

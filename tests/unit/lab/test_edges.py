@@ -1,6 +1,6 @@
 """The demo's HTTPS edges."""
 
-from sonde_lab.edges import BODY, Edge, answer
+from sonde_lab.demo.edges import BODY, Edge, answer
 
 
 def test_every_nth_answer_is_a_hit() -> None:

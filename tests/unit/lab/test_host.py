@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sonde_lab import namespace
-from sonde_lab.host import DemoError, free_port, only_one, socket_path
+from sonde_lab.demo import namespace
+from sonde_lab.demo.host import DemoError, free_port, only_one, socket_path
 
 
 def test_a_port_in_use_is_passed_over() -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from sonde_agent.net.icmp import Engines
+from sonde_agent.net.own_address import OwnAddress
+from sonde_agent.tunnel.client import Tunnels
+from sonde_agent.tunnel.helper_rules import Rules
 from sonde_proto.v1 import control_pb2, results_pb2
 
 
@@ -29,6 +32,10 @@ def permit_all(_address: str, _port: int | None) -> str | None:
     return None
 
 
+def _tell_nobody(_line: str) -> None:
+    """Most runs are watched by nobody."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What the agent lends to a run.
@@ -39,11 +46,19 @@ class Context:
             person, or None where it allows them. A check asks it for every address that a name gave,
             just before the first packet: the name alone proves nothing.
         wall_us: UTC now, microseconds since 1970.
+        tunnels: where tunnels come from; None = this run may open none.
+        rules: the accounts of this host, for handshakes without a tunnel.
+        own_address: under which address the world sees this host without a tunnel.
+        progress: takes one line on how far a run has come, for whoever watches it.
     """
 
     icmp: Engines
     refuse: Callable[[str, int | None], str | None] = permit_all
     wall_us: Callable[[], int] = wall_us
+    tunnels: Tunnels | None = None
+    rules: Rules = field(default_factory=Rules)
+    own_address: OwnAddress = field(default_factory=OwnAddress)
+    progress: Callable[[str], None] = _tell_nobody
 
 
 class Check(Protocol):

@@ -65,7 +65,8 @@ class Deadline:
                     self._socket.shutdown(socket.SHUT_RDWR)
 
 
-def _timeval(seconds: float) -> bytes:
+def timeval(seconds: float) -> bytes:
+    """Give a time as SO_RCVTIMEO and SO_SNDTIMEO take it. **Pure.**"""
     micros = max(int(seconds * 1e6), 1)  # 0 would mean: wait for ever
     return _TIMEVAL.pack(micros // 1_000_000, micros % 1_000_000)
 
@@ -85,7 +86,7 @@ class Wire:
         deadline.watch(sock)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, SO_SNDTIMEO, _timeval(deadline.left()))
+            sock.setsockopt(socket.SOL_SOCKET, SO_SNDTIMEO, timeval(deadline.left()))
             before = time.monotonic_ns()
             try:
                 sock.connect((address, port))
@@ -133,7 +134,7 @@ class Wire:
             OSError: when the connection was reset; TimeoutError at the deadline.
         """
         sock = self._socket
-        sock.setsockopt(socket.SOL_SOCKET, SO_RCVTIMEO, _timeval(self._deadline.left()))
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVTIMEO, timeval(self._deadline.left()))
         try:
             data, ancillary, _, _ = sock.recvmsg(size, stamps.ANCILLARY_BYTES)
         except BlockingIOError:
@@ -252,7 +253,7 @@ class Answers:
         """
         sock = self._socket
         while True:
-            sock.setsockopt(socket.SOL_SOCKET, SO_RCVTIMEO, _timeval(self._deadline.left()))
+            sock.setsockopt(socket.SOL_SOCKET, SO_RCVTIMEO, timeval(self._deadline.left()))
             try:
                 data, ancillary, _, _ = sock.recvmsg(65_535, stamps.ANCILLARY_BYTES)
             except BlockingIOError:

@@ -40,7 +40,7 @@ def agents(config: CollectorConfig, args: argparse.Namespace) -> int:
         open_database(config.database.url, config.state_dir) as database,
         database.connect(autocommit=True) as conn,
     ):
-        rows = read.agents(conn)
+        rows, refused = read.agents(conn), read.refused_credentials(conn)
     if args.json:
         say_json(rows)
         return 0
@@ -60,6 +60,12 @@ def agents(config: CollectorConfig, args: argparse.Namespace) -> int:
         "what is wrong",
     )
     say_table(headers, [_agent(row) for row in rows])
+    for one in refused:
+        name, servers = one["credential"], ", ".join(one["servers"] or ())
+        say(
+            f'credential "{name}" is refused on {servers}: its runs wait for '
+            f"`sonde-collector credentials resume {name}`"
+        )
     return 0
 
 
@@ -94,7 +100,7 @@ def status(config: CollectorConfig, args: argparse.Namespace) -> int:
     if args.json:
         say_json(now)
         return 0
-    database_, fleet = now["database"], now["agents"]
+    database_, fleet, refused = now["database"], now["agents"], now["refused_credentials"]
     size, version = format_size(database_["bytes"]), database_["version"]
     oldest = fleet["oldest_unacked"]
     waiting = ago(time.time() - oldest.timestamp()) if oldest else "none"
@@ -108,6 +114,8 @@ def status(config: CollectorConfig, args: argparse.Namespace) -> int:
         else "none",
         "agents": joined({name: fleet[key] for name, key in _AGENT_WORDS}),
         "oldest unacked": f"{waiting} ({fleet['spool_rows']} results wait on agents)",
+        "credentials": joined({one["credential"]: f"refused for {ago(one['refused_s'])}" for one in refused})
+        or "none refused",
         "rejected": joined({one["reason"]: one["rows"] for one in now["rejected"]}) or "none",
         "gaps": joined({one["reason"]: f"{one['gaps']} ({one['results']} results)" for one in now["gaps"]})
         or "none",

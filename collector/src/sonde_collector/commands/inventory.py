@@ -1,24 +1,25 @@
 """`apply`: the fleet file into the database; the difference and the cost first."""
 
 import argparse
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from sonde_collector.commands.output import number, say, say_json, say_table
+from sonde_collector.commands.fleet_report import as_json, describe, say_costs, summary
+from sonde_collector.commands.output import complain, say, say_json
 from sonde_collector.commands.parsers import Subparsers, add
 from sonde_collector.config import CollectorConfig
-from sonde_collector.control.assignments import unreachable
 from sonde_collector.db.pool import open_database
-from sonde_collector.inventory import cost
+from sonde_collector.inventory import cost, fit
 from sonde_collector.inventory.apply import Applied, apply
-from sonde_collector.inventory.cost import Cost
-from sonde_collector.inventory.difference import Change
-from sonde_collector.inventory.fleet_file import Fleet, load_fleet
-from sonde_collector.inventory.references import chosen
+from sonde_collector.inventory.change import Change
+from sonde_collector.inventory.fleet_file import load_fleet
+from sonde_collector.inventory.notices import notices
+from sonde_collector.inventory.sources.read import read_sources
+from sonde_collector.inventory.way import Reading
 
-_AGENT_CONCURRENCY = 32  # an agent's default cap on runs under way
-_MONTH_DAYS = 30
-_SHOWN = 60  # characters of a value in a difference
+_SHOWN = 40  # lines of one kind: a source of thousands would hide what else changes
 
 
 def register(commands: Subparsers) -> None:
@@ -31,156 +32,107 @@ def register(commands: Subparsers) -> None:
         examples=(
             "sonde-collector apply fleet.toml --dry-run    the difference and what it costs each vantage",
             "sonde-collector apply fleet.toml",
+            "sonde-collector apply fleet.toml --strict     nothing, if any file of a source can't be used",
         ),
         detail=(
-            "Prints + added, ~ changed, - deactivated. What is gone from the file is deactivated, "
-            "never deleted; what no fleet file ever named, and columns that it does not have, are left alone."
+            "Prints + added, ~ changed, - deactivated. What is gone from the file is deactivated, never "
+            "deleted; what no fleet file ever named, and columns that it does not have, are left alone. "
+            "Sources are read anew: a file of theirs that can't be used is named with its line and left out, "
+            "the others are applied."
         ),
     )
     parser.add_argument("fleet", type=Path, metavar="FLEET.TOML")
     parser.add_argument("--dry-run", action="store_true", help="only show the difference and the cost")
+    parser.add_argument("--yes", action="store_true", help="a source may list far fewer servers than before")
+    parser.add_argument(
+        "--strict", action="store_true", help="apply nothing if a file of a source is bad or unmatched"
+    )
+    parser.add_argument("--all", action="store_true", help=f"show every line, not {_SHOWN} of a kind")
 
 
 def run(config: CollectorConfig, args: argparse.Namespace) -> int:
     """Apply a fleet file."""
     fleet = load_fleet(args.fleet)
+    readings = read_sources(fleet, _progress)
+    bad = [line for reading in readings for line in reading.bad]
     with (
         open_database(config.database.url, config.state_dir) as database,
         database.connect(autocommit=True) as conn,
     ):
-        applied = apply(conn, fleet, dry_run=args.dry_run)
+        look_first = args.dry_run or args.strict
+        applied = apply(conn, fleet, readings, dry_run=look_first, may_shrink=args.yes)
+        stopped = args.strict and bool(bad or applied.roster.unmatched)
+        if args.strict and not args.dry_run and not stopped:
+            applied = apply(conn, fleet, readings, may_shrink=args.yes)
+    dry_run = args.dry_run or stopped
+    _tell_sources(readings, applied, bad, everything=args.all)
     costs = {code: cost.total(one.cost for one in tasks) for code, tasks in applied.tasks.items()}
-    notices = [*_notices(fleet, costs), *_left_alone(applied)]
-    if args.json:
-        say_json(_as_json(applied, costs, notices, dry_run=args.dry_run))
-        return 0
-    for change in applied.changes:
-        say(describe(change))
-    if args.dry_run and costs:
-        _say_costs(costs)
-    for notice in notices:
-        say(f"note: {notice}")
-    say(_summary(applied, dry_run=args.dry_run))
-    return 0
-
-
-def describe(change: Change) -> str:
-    """Give a change in one line. **Pure**."""
-    if change.sign == "-":
-        return f"- {change.kind} {change.key}: deactivated"
-    if change.sign == "+":
-        parts = [f"{name} {_value(new)}" for name, (_, new) in change.fields.items()]
-    else:
-        parts = [f"{name} {_value(old)} → {_value(new)}" for name, (old, new) in change.fields.items()]
-    return f"{change.sign} {change.kind} {change.key}: {', '.join(parts)}"
-
-
-def _value(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        text = "[" + ", ".join(_value(one) for one in value) + "]"
-    elif isinstance(value, dict):
-        text = "{" + ", ".join(f"{name} {_value(one)}" for name, one in value.items()) + "}"
-    else:
-        text = f"{value:g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-
-
-def _summary(applied: Applied, *, dry_run: bool) -> str:
-    if not applied.changes and not applied.reassigned:
-        return "nothing to do: the database is what the file says"
-    count = {sign: sum(change.sign == sign for change in applied.changes) for sign in "+~-"}
-    would = "would be " if dry_run else ""
-    parts = [f"{count['+']} {would}added", f"{count['~']} changed", f"{count['-']} deactivated"]
-    get = "would get" if dry_run else "get"
-    return f"{', '.join(parts)}; {len(applied.reassigned)} vantage(s) {get} new tasks"
-
-
-def _say_costs(costs: dict[str, Cost]) -> None:
-    headers = ("vantage", "tasks", "runs/hour", "packets/day", "MB/day", "busy h/day", "at once")
-    rows = [
-        (
-            code,
-            str(one.tasks),
-            number(one.runs_per_hour),
-            number(one.packets_per_day),
-            number(one.bytes_per_day / 1e6, 1),
-            number(one.busy_s_per_day / 3600, 1),
-            number(one.at_once, 2),
-        )
-        for code, one in costs.items()
+    uses = fit.uses(applied.roster.fleet, applied.tasks)
+    notes = [
+        *notices(applied.roster, costs, uses),
+        *(f"{line}; an apply will ask for --yes" for line in applied.shrunk),
+        *_left_alone(applied),
     ]
-    say_table(headers, rows)
+    if args.json:
+        say_json(as_json(applied, costs, uses, notes, bad, dry_run=dry_run))
+    else:
+        _say_changes(applied.changes, everything=args.all)
+        if args.dry_run and costs:
+            say_costs(costs, uses)
+        for note in notes:
+            say(f"note: {note}")
+    for line in applied.refused:
+        complain(f"sonde-collector: {args.fleet}: {line}")
+    if stopped:
+        complain(
+            f"sonde-collector: {args.fleet}: nothing is applied: --strict, and files of sources can't be used"
+        )
+    elif not args.json and not applied.refused:
+        say(summary(applied, dry_run=dry_run))
+    return 2 if applied.refused else int(stopped)
 
 
-def _notices(fleet: Fleet, costs: dict[str, Cost]) -> list[str]:
-    """Give what an operator should know, though it is no mistake. **Pure**."""
-    out = []
-    servers = {server.key: server for server in fleet.server}
-    for plan in fleet.plan:
-        if "ping" in plan.checks and plan.success is None:
-            out.append(
-                f'plan {plan.key} pings: connection_success stays NULL, as success = "ping" is not set'
-            )
-        without = [key for key in chosen(plan.servers, servers) if unreachable(plan, servers[key])]
-        if without:
-            out.append(
-                f"plan {plan.key} can't ping {_some(without)} in every family: no address or name for it"
-            )
-    for vantage in fleet.vantage:
-        month = costs[vantage.code].bytes_per_day * _MONTH_DAYS / 1e9
-        if vantage.monthly_gb is not None and month > vantage.monthly_gb:
-            out.append(
-                f"vantage {vantage.code}: {month:.1f} GB a month, and monthly_gb = {vantage.monthly_gb:g}"
-            )
-        at_once = costs[vantage.code].at_once
-        if at_once > _AGENT_CONCURRENCY:
-            out.append(
-                f"vantage {vantage.code}: {at_once:.0f} runs at once, and an agent allows "
-                f"{_AGENT_CONCURRENCY} unless its limits.concurrency says more"
-            )
-    return out
+def _progress(name: str, done: int, total: int) -> None:
+    """Show how far the reading of a source is, where a person watches."""
+    if sys.stderr.isatty():
+        end = "\r" if done < total else "\n"
+        sys.stderr.write(f"reading {name}: {done} of {total} files{end}")
+        sys.stderr.flush()
 
 
-def _left_alone(applied: Applied) -> list[str]:
+def _tell_sources(readings: list[Reading], applied: Applied, bad: list[str], *, everything: bool) -> None:
+    """Name what of the sources is not used, on standard error."""
+    lists = (
+        ("can't be used", bad),
+        ("not placed", list(applied.roster.unmatched)),
+        ("left out", list(applied.roster.second)),
+    )
+    for what, lines in lists:
+        shown = lines if everything else lines[:_SHOWN]
+        for line in shown:
+            complain(f"{what}: {line}")
+        if len(lines) > len(shown):
+            complain(f"{what}: {len(lines) - len(shown)} more; --all shows them")
+    for reading in readings:
+        if reading.other:
+            names = ", ".join(reading.other[:3]) + (" …" if len(reading.other) > 3 else "")  # noqa: PLR2004 -- a line's worth
+            complain(f"no profile: {len(reading.other)} name(s) in {reading.path}: {names}")
+
+
+def _say_changes(changes: list[Change], *, everything: bool) -> None:
+    seen: Counter[tuple[str, str]] = Counter()
+    for change in changes:
+        seen[change.sign, change.kind] += 1
+        if everything or seen[change.sign, change.kind] <= _SHOWN:
+            say(describe(change))
+    if not everything:
+        for (sign, kind), count in seen.items():
+            if count > _SHOWN:
+                say(f"{sign} {kind}: {count - _SHOWN} more; --all shows them")
+
+
+def _left_alone(applied: Applied) -> list[Any]:
     return [
         f"{count} {kind} row(s) that no fleet file named are left alone"
         for kind, count in applied.left_alone.items()
     ]
-
-
-def _some(keys: list[str]) -> str:
-    shown = ", ".join(keys[:3])
-    return shown if len(keys) <= 3 else f"{shown} and {len(keys) - 3} more"  # noqa: PLR2004 -- a line's worth
-
-
-def _as_json(
-    applied: Applied, costs: dict[str, Cost], notices: list[str], *, dry_run: bool
-) -> dict[str, Any]:
-    return {
-        "dry_run": dry_run,
-        "changes": [
-            {
-                "sign": change.sign,
-                "kind": change.kind,
-                "key": change.key,
-                "fields": {name: {"old": old, "new": new} for name, (old, new) in change.fields.items()},
-            }
-            for change in applied.changes
-        ],
-        "reassigned": applied.reassigned,
-        "vantages": {
-            code: {
-                "tasks": one.tasks,
-                "runs_per_hour": one.runs_per_hour,
-                "packets_per_day": one.packets_per_day,
-                "bytes_per_day": one.bytes_per_day,
-                "busy_s_per_day": one.busy_s_per_day,
-            }
-            for code, one in costs.items()
-        },
-        "notices": notices,
-    }

@@ -109,10 +109,14 @@ _SERVERS: tuple[Column, ...] = (
     ("server", lambda row: row["server"]),
     ("provider", lambda row: row["provider"]),
     ("where", lambda row: f"{row['city']}, {row['country']}"),
+    ("protocol", lambda row: row["protocols"] or "direct"),
+    ("up %", lambda row: number(row["up_pct"], 1)),
+    ("down Mbit/s", lambda row: number(row["download_mbps"], 1)),
+    ("up Mbit/s", lambda row: number(row["upload_mbps"], 1)),
+    ("connect ms", lambda row: number(row["connection_time_ms"], 1)),
     ("ping ms", lambda row: number(row["ping_ms"], 3)),
     ("jitter ms", lambda row: number(row["jitter_ms"], 3)),
     ("loss %", lambda row: number(row["loss_pct"], 1)),
-    ("up %", lambda row: number(row["up_pct"], 1)),
     ("runs", lambda row: str(row["runs"])),
     ("vantages", lambda row: str(row["vantages"])),
     ("last", lambda row: f"{ago(row['age_s'])} ago"),
@@ -135,7 +139,7 @@ def _tables(now: Ranking) -> list[tuple[str, list[str], list[list[str]]]]:
     return [
         (title, [name for name, _ in columns], [[cell(row) for _, cell in columns] for row in now[key]])
         for title, key, columns in (
-            ("Servers by median ping", "servers", _SERVERS),
+            ("Servers by uptime, speed and ping", "servers", _SERVERS),
             ("Targets", "targets", _TARGETS),
         )
     ]

@@ -1,4 +1,4 @@
-"""Control.Watch: each agent says how it is, and hears its tasks when they are not those it has."""
+"""Control: each agent says how it is, and hears its tasks when they are not those it has."""
 
 import asyncio
 import time
@@ -8,11 +8,14 @@ from collections.abc import AsyncIterator
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
+from prometheus_client import CollectorRegistry
 
 from sonde_collector.control.directory import Directory, Entry
+from sonde_collector.control.lease_rpc import LeaseCalls, unknown_vantage
 from sonde_collector.control.reports import Reports
+from sonde_collector.db.pool import Database
 from sonde_collector.identity import refusal
-from sonde_proto.v1 import control_pb2, control_pb2_grpc
+from sonde_proto.v1 import control_pb2
 
 _BACKLOG = 16  # states of one agent that wait for an answer; beyond, the oldest need none
 _UNREADABLE = "a message that is no AgentState: is this an agent, and of a version that this collector knows?"
@@ -21,11 +24,13 @@ _log = structlog.get_logger()
 Context = grpc.aio.ServicerContext[control_pb2.AgentState, control_pb2.Assignment]
 
 
-class ControlService(control_pb2_grpc.ControlServicer):
+class ControlService(LeaseCalls):
     """Serves Watch from the directory; writes what agents say through `reports`."""
 
-    def __init__(self, directory: Directory, reports: Reports) -> None:
-        self._directory = directory
+    def __init__(
+        self, database: Database, directory: Directory, reports: Reports, registry: CollectorRegistry
+    ) -> None:
+        super().__init__(database, directory, registry)
         self._reports = reports
         self._stopping = False
 
@@ -51,7 +56,7 @@ class ControlService(control_pb2_grpc.ControlServicer):
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, why)
         entry = await self._directory.find(first.vantage)
         if entry is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, _unknown(first.vantage))
+            await context.abort(grpc.StatusCode.NOT_FOUND, unknown_vantage(first.vantage))
             return
         with self._directory.watching(first.vantage) as wake:
             watch = _Watch(self, context, first.vantage, wake)
@@ -121,7 +126,7 @@ class _Watch:
                 await self._context.abort(grpc.StatusCode.UNAVAILABLE, "the collector is stopping")
             entry = self._service.directory.known(self._vantage)
             if entry is None:
-                await self._context.abort(grpc.StatusCode.NOT_FOUND, _unknown(self._vantage))
+                await self._context.abort(grpc.StatusCode.NOT_FOUND, unknown_vantage(self._vantage))
                 return
             if not self._heard and (assignment := await self._answer(entry, None)):
                 yield assignment
@@ -155,13 +160,6 @@ class _Watch:
             assignment.clock.received_at_us = heard[1]
             assignment.clock.sent_at_us = _now_us()
         return assignment
-
-
-def _unknown(vantage: str) -> str:
-    return (
-        f'vantage "{vantage}" is not in the inventory: add [[vantage]] with code = "{vantage}" to the '
-        "fleet file and run `sonde-collector apply`"
-    )
 
 
 def _now_us() -> int:

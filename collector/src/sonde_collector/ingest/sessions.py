@@ -11,10 +11,10 @@ import psycopg
 import structlog
 
 from sonde_collector.db.errors import DatabaseError
+from sonde_collector.db.held import HeldConnection
 from sonde_collector.db.pool import Database
 from sonde_collector.ingest import session
 from sonde_collector.ingest.connection import End
-from sonde_collector.db.held import HeldConnection
 from sonde_proto.v1 import ingest_pb2
 
 _THREADS = 4

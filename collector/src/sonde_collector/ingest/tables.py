@@ -1,6 +1,6 @@
 """Which result field stands in which table column, and its cells for COPY. **Pure.**"""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,10 @@ from google.protobuf.descriptor import FieldDescriptor
 from numpy.typing import NDArray
 
 from sonde_collector.db.copy import Cells, Texts, Type
+from sonde_collector.ingest import hold
 from sonde_collector.ingest.merge import Rows
 from sonde_proto.columns import FIELDS, Field
 from sonde_proto.v1 import results_pb2
-
-HELD_BECAUSE = "vantage not ready"
 
 
 @frozen(eq=False)
@@ -99,7 +98,7 @@ TABLES: Mapping[str, str] = {
     "health": "sonde.vantage_health",
     "missed": "sonde.missed_runs",
 }
-"""What is copied where; "held" is performance of a vantage that was not fit to judge."""
+"""What is copied where; "held" is performance that waits for a judgement (see `hold`)."""
 
 
 def columns_of(table: str) -> tuple[TableColumn, ...]:
@@ -116,7 +115,7 @@ def _enum_texts(prefix: str, numbers: Mapping[str, int]) -> tuple[Texts, NDArray
 
 
 _ENUM_TEXTS = {name: _enum_texts(*enum) for name, enum in _ENUMS.items()}
-_HELD_TEXTS = Texts([HELD_BECAUSE])
+_HELD_TEXTS = Texts(hold.BECAUSE)
 
 
 def cells(table: str, rows: Rows, resolved: Resolved) -> list[Cells]:
@@ -148,7 +147,7 @@ _HEADER: Mapping[str, Callable[[Rows, Resolved], _Values]] = {
     "measured_at": lambda rows, _: (rows.measured_at_us, None),
     "stream_id": lambda rows, resolved: (resolved.stream_id[rows.batch], None),
     "seq": lambda rows, _: (rows.seq, None),
-    "held_because": lambda rows, _: (np.zeros(len(rows), np.int8), _HELD_TEXTS),
+    "held_because": lambda rows, _: (hold.because(rows), _HELD_TEXTS),
 }
 
 
@@ -178,7 +177,7 @@ _BY_NAME: Mapping[str, Mapping[str, Field]] = {
 }
 
 
-def hours(rows: Sequence[tuple[str, Rows]], probe_id: NDArray[np.int16]) -> list[tuple[str, int, int]]:
+def hours(rows: Iterable[tuple[str, Rows]], probe_id: NDArray[np.int16]) -> list[tuple[str, int, int]]:
     """The distinct (series, hour, probe) that these rows make dirty; the hour in microseconds since 1970."""
     marks: list[tuple[str, int, int]] = []
     for series, part in rows:

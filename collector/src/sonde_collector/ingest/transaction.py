@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from sonde_collector.db.queries import query
+from sonde_collector.ingest import hold
 from sonde_collector.ingest.arrival import Arrival
 from sonde_collector.ingest.attempt import Attempt
 from sonde_collector.ingest.cursors import Admitted, Cursor, Refusal, admit
@@ -22,7 +23,6 @@ from sonde_collector.ingest.merge import Rows
 from sonde_collector.ingest.prepared import Prepared
 from sonde_collector.ingest.rules import Reason
 from sonde_collector.ingest.tables import hours
-from sonde_proto.quality import Quality
 
 LIVE_S = 60.0
 """A session counts as alive for so long after its last sign. [s]"""
@@ -112,9 +112,8 @@ def _write_kind(attempt: Attempt, rows: Rows, verdict: Verdict) -> NDArray[np.in
             detail = explain(rows, row, verdict, attempt.prepared.strings, received)
             attempt.reject(rows, row, Reason(int(verdict.reason[row])), detail)
         rows = rows.pick(accepted)
-    quality = rows.columns.get("quality")
-    if rows.kind == "performance" and quality is not None:
-        held = (quality > 0) & (quality.astype(np.int32) & Quality.NOT_READY != 0)
+    if rows.kind == "performance":
+        held = hold.because(rows) >= 0
         if held.any():
             attempt.copy("held", rows.pick(held), resolved)
             rows = rows.pick(~held)
@@ -132,9 +131,7 @@ def _finish(attempt: Attempt, cursors: dict[bytes, Cursor], trimmed: NDArray[np.
     if attempt.rejects:
         conn.execute(query("ingest_rejects"), _reject_columns(attempt))
     _write_gaps(attempt)
-    marks = hours(
-        [(_SERIES[table], rows) for table, rows in attempt.copied if table in _SERIES], attempt.probe_id
-    )
+    marks = hours(_dirty(attempt.copied), attempt.probe_id)
     fresh = [number for number in range(batches) if _is_fresh(admitted, number)]
     moved = [cursor for epoch, cursor in admitted.after.items() if cursor is not cursors[epoch]]
     if fresh:
@@ -167,6 +164,15 @@ def _finish(attempt: Attempt, cursors: dict[bytes, Cursor], trimmed: NDArray[np.
     for reject in attempt.rejects:
         reasons[reject.reason.name.lower()] = reasons.get(reject.reason.name.lower(), 0) + 1
     return Outcome(list(_settle(prepared, admitted)), int(committed.sum()), int(trimmed.sum()), reasons)
+
+
+def _dirty(copied: Sequence[tuple[str, Rows]]) -> Iterable[tuple[str, Rows]]:
+    """Gives what must be counted anew, or judged, because of these rows: series and rows."""
+    for table, rows in copied:
+        if table in _SERIES:
+            yield _SERIES[table], rows
+        if rows.kind == "performance" and (told := hold.evidence(rows)).any():
+            yield "held", rows.pick(told)
 
 
 def _is_fresh(admitted: Admitted, number: int) -> bool:

@@ -10,12 +10,13 @@ import tenacity
 
 from sonde_collector.db import partitions
 from sonde_collector.db.errors import DatabaseError
+from sonde_collector.db.held import HeldConnection
 from sonde_collector.db.pool import Database
 from sonde_collector.db.queries import query
+from sonde_collector.ingest import hold
 from sonde_collector.ingest.arrival import Arrival
 from sonde_collector.ingest.attempt import lacks_partition
 from sonde_collector.ingest.batcher import Batcher
-from sonde_collector.db.held import HeldConnection
 from sonde_collector.ingest.metrics import IngestMetrics
 from sonde_collector.ingest.prepared import Prepared, prepare
 from sonde_collector.ingest.settings import IngestSettings
@@ -191,8 +192,9 @@ class Writer:
         for rows, verdict in prepared.parts:
             times = rows.measured_at_us[verdict.accepted]
             wanted.append((TABLES[rows.kind], times))
-            if rows.kind == "performance" and rows.columns["quality"] is not None:
-                wanted.append((TABLES["held"], times))
+            if rows.kind == "performance":
+                held = verdict.accepted & (hold.because(rows) >= 0)
+                wanted.append((TABLES["held"], rows.measured_at_us[held]))
         coverage = self._coverage
         if coverage is not None and not any(coverage.missing(table, times) for table, times in wanted):
             return

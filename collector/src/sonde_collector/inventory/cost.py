@@ -1,21 +1,27 @@
 """What a plan costs before it runs: seconds, packets and bytes. Pure arithmetic.
 
 The figures are for a decision, not for billing: a ping is exact, an endpoint check is the handshake and body
-of a typical page. What a check really took stands in the database afterwards.
+of a typical page, a throughput run is all that it may move. What a check really took stands in the database
+afterwards.
 """
 
-import math
-from collections.abc import Iterable, Iterator
+import operator
+from collections.abc import Iterable
 
 import attrs
 
-from sonde_collector.inventory.model import PingPlan, Plan, Target
-from sonde_proto.units import format_duration
+from sonde_collector.inventory.model import PingPlan, Plan, Target, ThroughputPlan
 
 DAY_S = 86_400.0
 RESOLVE_S = 5.0  # what a run may take beside its own exchange: looking the name up, once
 ENDPOINT_TIMEOUT_S = 10.0
+RAMP_S = 1.5  # of a throughput direction, before it is measured
+TUNNEL_MB = 512  # an agent opens one tunnel at a time for so much memory, unless its limits.tunnels says more
+_SET_UP_S = 2.0  # a tunnel's set-up and tear-down as they usually are, far below its timeout
+_SET_UP_PACKETS, _SET_UP_BYTES = 40, 15_000  # OpenVPN's and IKE's handshakes with their certificates
+_BOX_S = 3.0  # of a run's deadline: making and removing what it runs in, on a slow host
 _IP_ICMP_BYTES = {4: 20 + 8, 6: 40 + 8}
+_SEGMENT_BYTES = 1400
 # Typical: (seconds, packets, bytes both ways) of one address. TLS: two flights with a chain of three
 # certificates; HTTP: that and a body of 30 kB.
 _ENDPOINT = {"dns": (0.05, 2, 300), "tcp": (0.1, 5, 300), "tls": (0.2, 14, 7_000), "http": (0.5, 45, 40_000)}
@@ -23,26 +29,54 @@ _ENDPOINT = {"dns": (0.05, 2, 300), "tcp": (0.1, 5, 300), "tls": (0.2, 14, 7_000
 
 @attrs.frozen
 class Cost:
-    """What tasks cost a vantage."""
+    """What tasks cost a vantage.
+
+    Attributes:
+        throughput_bytes_per_day: of `bytes_per_day`, what throughput runs may move.
+        exclusive_s_per_day: of `busy_s_per_day`, when nothing else may run on the vantage.
+        tunnel_s_per_day: of `busy_s_per_day`, when a tunnel is open.
+    """
 
     tasks: int = 0
     runs_per_hour: float = 0.0
     packets_per_day: float = 0.0
     bytes_per_day: float = 0.0
     busy_s_per_day: float = 0.0
-
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(*(a + b for a, b in zip(attrs.astuple(self), attrs.astuple(other), strict=True)))
+    throughput_bytes_per_day: float = 0.0
+    exclusive_s_per_day: float = 0.0
+    tunnel_s_per_day: float = 0.0
 
     @property
     def at_once(self) -> float:
         """Runs under way at the same moment, on average."""
         return self.busy_s_per_day / DAY_S
 
+    @property
+    def tunnels_at_once(self) -> float:
+        """Tunnels open at the same moment, on average."""
+        return self.tunnel_s_per_day / DAY_S
+
+    @property
+    def tunnel_mb(self) -> int:
+        """Memory for them, as agents reckon it by themselves [MB]."""
+        return -int(-self.tunnels_at_once // 1) * TUNNEL_MB
+
 
 def ping_seconds(ping: PingPlan) -> float:
     """Give the longest a ping run can take once its name is known [s]. **Pure**."""
     return (ping.count - 1) * ping.spacing + ping.wait
+
+
+def load_seconds(throughput: ThroughputPlan) -> float:
+    """Give how long all directions of a throughput run take [s]. **Pure**."""
+    return sum(throughput.directions) * (throughput.seconds + RAMP_S)
+
+
+def load_bytes(throughput: ThroughputPlan) -> float:
+    """Give what a throughput run may move, both ways together [bytes]. **Pure**."""
+    if throughput.rate_cap_mbps is None:
+        return throughput.max_bytes
+    return min(throughput.max_bytes, load_seconds(throughput) * throughput.rate_cap_mbps * 125_000)
 
 
 def ping_timeout(plan: Plan) -> float:
@@ -53,6 +87,32 @@ def ping_timeout(plan: Plan) -> float:
 def endpoint_timeout(plan: Plan) -> float:
     """Give the deadline of one endpoint run [s]. **Pure**."""
     return plan.timeout or min(ENDPOINT_TIMEOUT_S, plan.every)
+
+
+def load_timeout(plan: Plan) -> float:
+    """Give the deadline of one throughput run, inside or direct [s]. **Pure**."""
+    return plan.timeout or min(load_seconds(plan.throughput) + RESOLVE_S, plan.every)
+
+
+def longest_parts(plan: Plan) -> dict[str, float]:
+    """Give the parts of a tunnel or throughput run, in order, and how long each can take [s]. **Pure**."""
+    parts = {"name": RESOLVE_S}
+    if plan.tunnels:
+        parts["handshake"] = plan.connection.handshake_timeout
+        if not plan.connection.handshake_only:
+            parts["set-up and tear-down"] = _BOX_S
+        if "ping" in plan.checks:
+            parts["ping"] = ping_seconds(plan.ping)
+    if plan.loads:
+        parts["throughput"] = load_seconds(plan.throughput)
+        if plan.tunnels and plan.throughput.direct:
+            parts["direct throughput"] = load_seconds(plan.throughput)
+    return parts
+
+
+def connection_timeout(plan: Plan) -> float:
+    """Give the deadline of one tunnel run with all that is in it [s]. **Pure**."""
+    return plan.timeout or sum(longest_parts(plan).values())
 
 
 def ping_cost(plan: Plan, family: int) -> Cost:
@@ -72,33 +132,48 @@ def endpoint_cost(plan: Plan, target: Target) -> Cost:
     return Cost(1, runs / 24, runs * packets * hops, runs * size * hops, runs * seconds * hops)
 
 
+def load_cost(plan: Plan) -> Cost:
+    """Give the cost of one direct throughput task. **Pure**."""
+    runs = DAY_S / plan.every
+    moved, seconds = runs * load_bytes(plan.throughput), runs * load_seconds(plan.throughput)
+    return Cost(1, runs / 24, moved / _SEGMENT_BYTES, moved, seconds, moved, seconds)
+
+
+def connection_cost(plan: Plan) -> Cost:
+    """Give the cost of one tunnel task: inside and the baseline beside it. **Pure**."""
+    runs = DAY_S / plan.every
+    tunnel, whole = tunnel_seconds(plan), tunnel_seconds(plan)
+    packets, size, moved = float(_SET_UP_PACKETS), float(_SET_UP_BYTES), 0.0
+    if "ping" in plan.checks:
+        packets += 4 * plan.ping.count  # the baseline's as well
+        size += 4 * plan.ping.count * (_IP_ICMP_BYTES[plan.ping.families[0]] + plan.ping.payload)
+    if plan.loads:
+        times = 2 if plan.throughput.direct else 1
+        whole += (times - 1) * load_seconds(plan.throughput)
+        moved = times * load_bytes(plan.throughput)
+    if plan.connection.handshake_only:
+        tunnel = 0.0
+    return Cost(
+        1,
+        runs / 24,
+        runs * (packets + moved / _SEGMENT_BYTES),
+        runs * (size + moved),
+        runs * whole,
+        runs * moved,
+        runs * whole if plan.loads else 0.0,
+        runs * tunnel,
+    )
+
+
+def tunnel_seconds(plan: Plan) -> float:
+    """Give how long one run usually holds its session [s]. **Pure**."""
+    inside = ping_seconds(plan.ping) if "ping" in plan.checks else 0.0
+    return _SET_UP_S + inside + (load_seconds(plan.throughput) if plan.loads else 0.0)
+
+
 def total(costs: Iterable[Cost]) -> Cost:
     """Give the sum. **Pure**."""
-    return sum(costs, Cost())
+    return Cost(*map(sum, zip(*map(_figures, costs), strict=True)))
 
 
-def misfits(plan: Plan) -> Iterator[tuple[str, str]]:
-    """Give (key, mistake) where runs can't fit their interval, naming the nearest that does. **Pure**."""
-    every = format_duration(plan.every)
-    if plan.timeout is not None and plan.timeout > plan.every:
-        yield (
-            "timeout",
-            f'"{format_duration(plan.timeout)}" is longer than every = "{every}"; the longest is "{every}"',
-        )
-    if "ping" not in plan.checks:
-        return
-    seconds = ping_seconds(plan.ping)
-    takes = f"a run of {plan.ping.count} echoes takes up to {format_duration(seconds)}"
-    if seconds > plan.every:
-        yield "every", f'= "{every}" is too short: {takes}; {_nearest(plan)}'
-    elif plan.timeout is not None and seconds > plan.timeout:
-        yield "timeout", f'is too short: {takes}; the shortest that fits is "{format_duration(seconds)}"'
-
-
-def _nearest(plan: Plan) -> str:
-    ping = plan.ping
-    longer = f'the nearest that fits is every = "{format_duration(math.ceil(ping_seconds(ping)))}"'
-    if ping.wait > plan.every:
-        return longer
-    count = int((plan.every - ping.wait) / ping.spacing + 1e-9) + 1
-    return f"{longer}, or ping.count = {count}"
+_figures = operator.attrgetter(*(field.name for field in attrs.fields(Cost)))

@@ -1,36 +1,20 @@
 """Fleet file against database: what must change. Pure, so that a dry run shows what a real one does."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import attrs
 
+from sonde_collector.inventory import ways_difference
+from sonde_collector.inventory.change import Change, Current, Row, added, changed
 from sonde_collector.inventory.fleet_file import Fleet
 from sonde_collector.inventory.model import Server
+from sonde_collector.inventory.roster import Roster
 from sonde_proto.toml_config import ConfigError
 
-Row = Mapping[str, Any]
-Current = Mapping[str, Any]
 
-
-@attrs.frozen
-class Change:
-    """One object that is added (+), changed (~) or deactivated (-).
-
-    Attributes:
-        fields: what changes, name -> (old, new); of a new object, old is None.
-        row: the object as it must become; of an existing one with its `id`.
-    """
-
-    sign: Literal["+", "~", "-"]
-    kind: str
-    key: str
-    fields: dict[str, tuple[Any, Any]]
-    row: dict[str, Any]
-
-
-def compare(fleet: Fleet, current: Current) -> list[Change]:
-    """Give the changes that make `current` what `fleet` says, in an order that can be written. **Pure**.
+def compare(roster: Roster, current: Current) -> list[Change]:
+    """Give the changes that make `current` what `roster` says, in an order that can be written. **Pure**.
 
     What the fleet file leaves out of a table (a website, a hostname, the protocols) is not its own, and stays
     as it is. Servers, vantages and providers that no fleet file ever named are left alone.
@@ -38,11 +22,14 @@ def compare(fleet: Fleet, current: Current) -> list[Change]:
     Raises:
         ConfigError: the file can't be applied to this database; with every mistake.
     """
+    fleet = roster.fleet
     mistakes: list[str] = []
     changes = [
         *_vantages(fleet, current),
         *_providers(fleet, current),
+        *ways_difference.accounts(fleet, current),
         *_servers(fleet, current, mistakes),
+        *ways_difference.profiles(roster, current),
         *_specs("target", fleet.target, current["targets"]),
         *_specs("plan", fleet.plan, current["plans"]),
     ]
@@ -84,14 +71,6 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _changed(old: Row, new: Row, names: Iterable[str]) -> dict[str, tuple[Any, Any]]:
-    return {name: (old[name], new[name]) for name in names if old[name] != new[name]}
-
-
-def _added(new: Row, names: Iterable[str]) -> dict[str, tuple[Any, Any]]:
-    return {name: (None, new[name]) for name in names if new[name] not in (None, (), [])}
-
-
 def _place(row: dict[str, Any], old: Row | None) -> dict[str, Any]:
     """Keep the database's spelling of a city that differs in nothing but capitals."""
     same = old is not None and row["country"] == old["country"] and old["city"] is not None
@@ -107,11 +86,11 @@ def _vantages(fleet: Fleet, current: Current) -> Iterator[Change]:
         old = existing.pop(vantage.code, None)
         new = _place({**attrs.asdict(vantage), "is_active": True}, old)
         if old is None:
-            yield Change("+", "vantage", vantage.code, _added(new, owned[:-1]), new)
+            yield Change("+", "vantage", vantage.code, added(new, owned[:-1]), new)
             continue
         new["id"] = old["id"]
         new["provider"] = new["provider"] or old["provider"]
-        fields = _changed(old, new, owned)
+        fields = changed(old, new, owned)
         if fields or not old["managed"]:
             yield Change("~", "vantage", vantage.code, fields or {"managed": (False, True)}, new)
     for code, old in existing.items():
@@ -124,13 +103,18 @@ def _providers(fleet: Fleet, current: Current) -> Iterator[Change]:
     owned = ("name", "website_url", "is_active")
     for provider in fleet.provider:
         old = existing.pop(provider.key, None)
-        new = {**attrs.asdict(provider), "is_active": True}
+        new = {
+            "key": provider.key,
+            "name": provider.name,
+            "website_url": provider.website_url,
+            "is_active": True,
+        }
         if old is None:
-            yield Change("+", "provider", provider.key, _added(new, owned[:-1]), new)
+            yield Change("+", "provider", provider.key, added(new, owned[:-1]), new)
             continue
         new["id"] = old["id"]
         new["website_url"] = new["website_url"] or old["website_url"]
-        if fields := _changed(old, new, owned):
+        if fields := changed(old, new, owned):
             yield Change("~", "provider", provider.key, fields, new)
     for key, old in existing.items():
         if old["managed"] and old["is_active"]:
@@ -150,7 +134,7 @@ def _specs(kind: str, wanted: Iterable[Any], rows: Iterable[Row]) -> Iterator[Ch
         names = sorted(old["spec"].keys() | new["spec"].keys())
         fields = {name: (old["spec"].get(name), new["spec"].get(name)) for name in names}
         fields = {name: pair for name, pair in fields.items() if pair[0] != pair[1]}
-        fields |= _changed(old, new, ["is_active"])
+        fields |= changed(old, new, ["is_active"])
         if fields:
             yield Change("~", kind, one.key, fields, new)
     for key, old in existing.items():
@@ -176,9 +160,9 @@ def _servers(fleet: Fleet, current: Current, mistakes: list[str]) -> Iterator[Ch
     mistakes += _hostname_conflicts(wanted, rows)
     for server, old, new in wanted:
         if old is None:
-            yield Change("+", "server", server.key, _added(new, _SERVER_FIELDS[:-1]), new)
+            yield Change("+", "server", server.key, added(new, _SERVER_FIELDS[:-1]), new)
             continue
-        fields = _changed(old, new, _SERVER_FIELDS)
+        fields = changed(old, new, _SERVER_FIELDS)
         if old["key"] is None:
             fields = {"key": (None, server.key), **fields}
         if fields:

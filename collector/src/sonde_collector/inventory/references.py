@@ -5,8 +5,9 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
-from sonde_collector.inventory import cost
+from sonde_collector.inventory import fit_interval
 from sonde_collector.inventory.model import Chosen, Plan, Server
+from sonde_collector.inventory.way import Way
 
 Problem = tuple[str, str]
 _GLOB = frozenset("*?[")
@@ -25,6 +26,7 @@ def problems(fields: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _unique(fields, "target", "key", lambda one: one.key)
     yield from _unique(fields, "plan", "key", lambda one: one.key)
     yield from _servers(fields)
+    yield from _sources(fields)
     for i, plan in enumerate(fields.get("plan", ())):
         yield from _plan(f"plan[{i}]", plan, fields)
 
@@ -70,14 +72,69 @@ def _servers(fields: Mapping[str, Any]) -> Iterator[Problem]:
             )
 
 
+def choices(fleet: Any, ways: Mapping[str, Sequence[Way]]) -> Iterator[str]:
+    """Give what plans choose wrongly once all servers are known, those of sources too. **Pure**.
+
+    Args:
+        fleet: with every server.
+        ways: of each server by its key.
+    """
+    keys = [server.key for server in fleet.server]
+    for i, plan in enumerate(fleet.plan):
+        for at, message in _reference(f"plan[{i}].servers", plan.servers, keys, "server"):
+            yield f"{at}: {message}"
+        mine = chosen(plan.servers, keys)
+        if plan.tunnels and mine and not any(ways_of(plan, ways.get(key, ())) for key in mine):
+            what = " or ".join(plan.protocols) if plan.protocols else "any protocol"
+            yield (
+                f"plan[{i}].servers: no profile leads to any of them by {what}: tunnels are made of the "
+                "profiles of a [[provider.source]]"
+            )
+
+
+def ways_of(plan: Plan, ways: Sequence[Way]) -> list[Way]:
+    """Give the ways that a plan uses. **Pure**."""
+    return [way for way in ways if plan.protocols is None or way.protocol in plan.protocols]
+
+
 def _plan(at: str, plan: Plan, fields: Mapping[str, Any]) -> Iterator[Problem]:
-    tables = (("servers", "server", "key"), ("targets", "target", "key"), ("vantages", "vantage", "code"))
+    tables = [("targets", "target", "key"), ("vantages", "vantage", "code")]
+    if not any(provider.source for provider in fields.get("provider", ())):
+        tables.insert(0, ("servers", "server", "key"))  # else they are known when the sources were read
     for name, table, key in tables:
         if table in fields:
             yield from _reference(
                 f"{at}.{name}", getattr(plan, name), [getattr(one, key) for one in fields[table]], table
             )
-    yield from ((f"{at}.{name}" if name else at, message) for name, message in cost.misfits(plan))
+    if plan.loads and "vantage" in fields:
+        codes = chosen(plan.vantages, [vantage.code for vantage in fields["vantage"]])
+        unpaid = [one.code for one in fields["vantage"] if one.monthly_gb is None and one.code in codes]
+        if unpaid:
+            yield (
+                f"{at}.vantages",
+                (
+                    f'"{unpaid[0]}" has no monthly_gb, and throughput is measured only where it is said how '
+                    "much traffic it may use: set it, or choose other vantages"
+                ),
+            )
+    yield from ((f"{at}.{name}" if name else at, message) for name, message in fit_interval.misfits(plan))
+
+
+def _sources(fields: Mapping[str, Any]) -> Iterator[Problem]:
+    first: dict[str, str] = {}
+    for i, provider in enumerate(fields.get("provider", ())):
+        for j, account in enumerate(provider.account):
+            at = f"provider[{i}].account[{j}]"
+            if first.setdefault(account.key, at) != at:
+                yield f"{at}.key", f'"{account.key}" is used by {first[account.key]} already'
+        known = [account.key for account in provider.account]
+        for j, source in enumerate(provider.source):
+            if source.account not in known:
+                near = _near(source.account, known)
+                yield (
+                    f"provider[{i}].source[{j}].account",
+                    f'"{source.account}" is no [[provider.account]] of this provider{near}',
+                )
 
 
 def _reference(at: str, choice: Chosen | None, keys: Sequence[str], table: str) -> Iterator[Problem]:

@@ -59,6 +59,7 @@ class _Fleet(Collector):
         self._read_at = float("-inf")
         self._agents: list[tuple[str, float, float, int, bool]] = []
         self._counts = (0, 0, 0)
+        self._accounts: dict[str, int] = {}
 
     def refresh(self) -> None:
         """Read the database again if that is due; what can't be read now stays as it was."""
@@ -71,6 +72,7 @@ class _Fleet(Collector):
                 counts = conn.execute(query("status_counts"), {"silent": SILENT_S}).fetchone()
                 assert counts is not None
                 self._counts = counts[0], counts[1], counts[2]
+                self._accounts = dict(conn.execute(query("credentials_counts")).fetchall())
         except (psycopg.Error, PoolTimeout):
             return
 
@@ -80,6 +82,12 @@ class _Fleet(Collector):
         for state, count in zip(("live", "silent", "never_seen"), self._counts, strict=True):
             states.add_metric([state], count)
         yield states
+        accounts = GaugeMetricFamily(
+            "sonde_credentials", "Accounts at providers, by whether they are accepted", labels=["state"]
+        )
+        for state in ("ok", "refused"):
+            accounts.add_metric([state], self._accounts.get(state, 0))
+        yield accounts
         columns = (
             ("sonde_agent_last_seen_timestamp_seconds", "When an agent last spoke (newest 1000 agents)"),
             ("sonde_agent_lag_seconds", "Age of the oldest result that waits on the agent"),

@@ -55,9 +55,20 @@ def status(conn: psycopg.Connection) -> Row:
         ],
         "rows": [{"table": name, "last_minute": minute[name], "last_hour": hour[name]} for name in minute],
         "agents": _rows(conn, "status_counts", {"silent": SILENT_S})[0],
+        "refused_credentials": refused_credentials(conn),
         "rejected": _rows(conn, "status_rejected"),
         "gaps": _rows(conn, "status_gaps"),
     }
+
+
+def credentials(conn: psycopg.Connection) -> list[Row]:
+    """Give one row an account of the fleet: what of it is in use, and whether it is refused."""
+    return _rows(conn, "credentials_list")
+
+
+def refused_credentials(conn: psycopg.Connection) -> list[Row]:
+    """Give the accounts that wait for a person, as their providers refuse them."""
+    return _rows(conn, "credentials_refused")
 
 
 def top(conn: psycopg.Connection, *, seconds: float, limit: int) -> dict[str, list[Row]]:

@@ -3,7 +3,7 @@
 isort:skip_file
 Between the agent and its tunnel helper, on a unix socket of one host: frames of a 32-bit big-endian length and
 a message, at most 1 MiB. The agent sends one HelperRequest and keeps the connection; the helper answers with
-HelperEvents, the last of which is `ended` or `described`. The connection is the tunnel's life: when it ends,
+HelperEvents, the last of which is `ended`, `described` or `host`. The connection is the tunnel's life: when it ends,
 on whatever side, the tunnel and all in it are gone.
 
 Nothing here names a program, a path outside a credential's folder, or a line of a configuration.
@@ -32,25 +32,46 @@ class HelperRequest(_message.Message):
 
     OPEN_FIELD_NUMBER: _builtins.int
     DESCRIBE_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def open(self) -> Global___OpenTunnel: ...
     @_builtins.property
     def describe(self) -> Global___DescribeProfile: ...
+    @_builtins.property
+    def host(self) -> Global___DescribeHost: ...
     def __init__(
         self,
         *,
         open: Global___OpenTunnel | None = ...,
         describe: Global___DescribeProfile | None = ...,
+        host: Global___DescribeHost | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["describe", b"describe", "open", b"open", "request", b"request"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["describe", b"describe", "host", b"host", "open", b"open", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["describe", b"describe", "open", b"open", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["describe", b"describe", "host", b"host", "open", b"open", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["open", "describe"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["open", "describe", "host"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
 Global___HelperRequest: _TypeAlias = HelperRequest  # noqa: Y015
+
+@_typing.final
+class DescribeHost(_message.Message):
+    """Which tunnels this host can open."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeHost: _TypeAlias = DescribeHost  # noqa: Y015
 
 @_typing.final
 class DescribeProfile(_message.Message):
@@ -137,6 +158,7 @@ class HelperEvent(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def described(self) -> Global___Described: ...
     @_builtins.property
@@ -153,6 +175,8 @@ class HelperEvent(_message.Message):
 
     @_builtins.property
     def ended(self) -> Global___TunnelEnded: ...
+    @_builtins.property
+    def host(self) -> Global___HostDescribed: ...
     def __init__(
         self,
         *,
@@ -162,16 +186,66 @@ class HelperEvent(_message.Message):
         result: _results_pb2.Result | None = ...,
         task: Global___InsideTask | None = ...,
         ended: Global___TunnelEnded | None = ...,
+        host: Global___HostDescribed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["described", b"described", "ended", b"ended", "event", b"event", "result", b"result", "stage", b"stage", "task", b"task", "up", b"up"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["described", b"described", "ended", b"ended", "event", b"event", "host", b"host", "result", b"result", "stage", b"stage", "task", b"task", "up", b"up"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["described", b"described", "ended", b"ended", "event", b"event", "result", b"result", "stage", b"stage", "task", b"task", "up", b"up"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["described", b"described", "ended", b"ended", "event", b"event", "host", b"host", "result", b"result", "stage", b"stage", "task", b"task", "up", b"up"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["described", "stage", "up", "result", "task", "ended"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["described", "stage", "up", "result", "task", "ended", "host"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___HelperEvent: _TypeAlias = HelperEvent  # noqa: Y015
+
+@_typing.final
+class HostDescribed(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKENDS_FIELD_NUMBER: _builtins.int
+    TUNNELS_FIELD_NUMBER: _builtins.int
+    tunnels: _builtins.int
+    """how many may be open at once"""
+    @_builtins.property
+    def backends(self) -> _containers.RepeatedCompositeFieldContainer[Global___BackendState]:
+        """all that this version knows"""
+
+    def __init__(
+        self,
+        *,
+        backends: _abc.Iterable[Global___BackendState] | None = ...,
+        tunnels: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backends", b"backends", "tunnels", b"tunnels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostDescribed: _TypeAlias = HostDescribed  # noqa: Y015
+
+@_typing.final
+class BackendState(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LACKS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    lacks: _builtins.str
+    """what keeps it from being used, and how to mend that; empty = it can be used"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        lacks: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lacks", b"lacks", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackendState: _TypeAlias = BackendState  # noqa: Y015
 
 @_typing.final
 class Described(_message.Message):

@@ -3,7 +3,7 @@
 isort:skip_file
 Between the agent and its tunnel helper, on a unix socket of one host: frames of a 32-bit big-endian length and
 a message, at most 1 MiB. The agent sends one HelperRequest and keeps the connection; the helper answers with
-HelperEvents, the last of which is `ended` or `described`. The connection is the tunnel's life: when it ends,
+HelperEvents, the last of which is `ended`, `described` or `host`. The connection is the tunnel's life: when it ends,
 on whatever side, the tunnel and all in it are gone.
 
 Nothing here names a program, a path outside a credential's folder, or a line of a configuration.

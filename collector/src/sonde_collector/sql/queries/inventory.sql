@@ -49,6 +49,21 @@ SELECT json_build_object(
       FROM server_protocols x JOIN protocols r ON r.id = x.protocol_id GROUP BY x.server_id
     ) sp ON sp.server_id = s.id
   ),
+  'accounts', (
+    SELECT coalesce(json_agg(json_build_object(
+      'key', a.credential, 'provider', p.slug, 'sessions', a.sessions, 'logins_per_minute', a.logins_per_minute,
+      'same_key_twice', a.same_key_twice, 'linger_s', a.linger_s, 'is_active', a.is_active) ORDER BY a.credential), '[]')
+    FROM sonde.accounts a JOIN providers p ON p.id = a.provider_id
+  ),
+  'profiles', (
+    SELECT coalesce(json_agg(json_build_object(
+      'server_id', w.server_id, 'protocol_id', w.protocol_id, 'server', k.key, 'protocol', r.name,
+      'credential', w.credential, 'profile', w.profile, 'host', w.host, 'port', w.port, 'public_key', w.public_key,
+      'certificate', w.certificate, 'placed', w.placed, 'is_active', w.is_active) ORDER BY k.key, r.name), '[]')
+    FROM sonde.server_profiles w
+    JOIN sonde.server_keys k ON k.server_id = w.server_id
+    JOIN protocols r ON r.id = w.protocol_id
+  ),
   'targets', (
     SELECT coalesce(json_agg(json_build_object('key', key, 'spec', spec, 'is_active', is_active) ORDER BY key), '[]')
     FROM sonde.targets
@@ -95,9 +110,18 @@ UPDATE providers SET is_active = false, updated_at = now() WHERE id = %(id)s;
 -- Two servers that swap names would meet the unique key half way.
 UPDATE servers SET hostname = 'renaming-' || id WHERE id = ANY(%s);
 
--- name: inventory_add_server
-INSERT INTO servers (provider_id, city_id, hostname, ip_address)
-VALUES (%(provider_id)s, %(city_id)s, %(hostname)s, %(ip_address)s) RETURNING id;
+-- name: inventory_add_servers
+-- All new servers and their keys in one statement; the ids are drawn first, so that each key finds its own.
+WITH wanted AS MATERIALIZED (
+  SELECT nextval(pg_get_serial_sequence('servers', 'id')) AS id, r.*
+  FROM jsonb_to_recordset(%s) AS r(key TEXT, provider_id SMALLINT, city_id INT, hostname TEXT, ip_address INET)
+), added AS (
+  INSERT INTO servers (id, provider_id, city_id, hostname, ip_address)
+  SELECT id, provider_id, city_id, hostname, ip_address FROM wanted
+), keyed AS (
+  INSERT INTO sonde.server_keys (key, server_id) SELECT key, id FROM wanted
+)
+SELECT key, id FROM wanted;
 
 -- name: inventory_change_server
 UPDATE servers
@@ -113,11 +137,61 @@ UPDATE servers SET is_active = false, updated_at = now() WHERE id = %(id)s;
 
 -- name: inventory_add_protocols
 INSERT INTO server_protocols (server_id, protocol_id, port)
-SELECT %(id)s, id, default_port FROM protocols WHERE name = ANY(%(names)s);
+SELECT r.id, p.id, p.default_port
+FROM jsonb_to_recordset(%s) AS r(id INT, name TEXT) JOIN protocols p ON p.name = r.name;
 
 -- name: inventory_drop_protocols
-DELETE FROM server_protocols USING protocols
-WHERE server_id = %(id)s AND protocols.id = protocol_id AND protocols.name = ANY(%(names)s);
+DELETE FROM server_protocols USING jsonb_to_recordset(%s) AS r(id INT, name TEXT) JOIN protocols p ON p.name = r.name
+WHERE server_id = r.id AND protocol_id = p.id;
+
+-- name: inventory_add_account
+INSERT INTO sonde.accounts (credential, provider_id, sessions, logins_per_minute, same_key_twice, linger_s)
+VALUES (%(key)s, %(provider_id)s, %(sessions)s, %(logins_per_minute)s, %(same_key_twice)s, %(linger_s)s);
+
+-- name: inventory_change_account
+UPDATE sonde.accounts
+SET provider_id = %(provider_id)s, sessions = %(sessions)s, logins_per_minute = %(logins_per_minute)s,
+    same_key_twice = %(same_key_twice)s, linger_s = %(linger_s)s, is_active = true, updated_at = now()
+WHERE credential = %(key)s;
+
+-- name: inventory_deactivate_account
+UPDATE sonde.accounts SET is_active = false, updated_at = now() WHERE credential = %(key)s;
+
+-- name: inventory_add_profiles
+INSERT INTO sonde.server_profiles (
+  server_id, protocol_id, credential, profile, host, port, public_key, certificate, placed)
+SELECT r.server_id, r.protocol_id, r.credential, r.profile, r.host, r.port, r.public_key, r.certificate, r.placed
+FROM jsonb_to_recordset(%s) AS r(
+  server_id INT, protocol_id SMALLINT, credential TEXT, profile TEXT, host TEXT, port INT, public_key TEXT,
+  certificate TEXT, placed BOOLEAN);
+
+-- name: inventory_change_profiles
+-- Another address or key begins another epoch.
+UPDATE sonde.server_profiles w
+SET credential = r.credential, profile = r.profile, host = r.host, port = r.port, public_key = r.public_key,
+    certificate = r.certificate, placed = r.placed, is_active = true, updated_at = now(),
+    epoch = w.epoch + r.begins::int, since = CASE WHEN r.begins THEN now() ELSE w.since END
+FROM jsonb_to_recordset(%s) AS r(
+  server_id INT, protocol_id SMALLINT, credential TEXT, profile TEXT, host TEXT, port INT, public_key TEXT,
+  certificate TEXT, placed BOOLEAN, begins BOOLEAN)
+WHERE w.server_id = r.server_id AND w.protocol_id = r.protocol_id;
+
+-- name: inventory_deactivate_profiles
+UPDATE sonde.server_profiles w SET is_active = false, updated_at = now()
+FROM jsonb_to_recordset(%s) AS r(server_id INT, protocol_id SMALLINT)
+WHERE w.server_id = r.server_id AND w.protocol_id = r.protocol_id;
+
+-- name: inventory_add_epochs
+INSERT INTO sonde.server_epochs (server_id, protocol_id, what, before, after)
+SELECT r.server_id, r.protocol_id, r.what, r.before, r.after
+FROM jsonb_to_recordset(%s) AS r(server_id INT, protocol_id SMALLINT, what TEXT, before TEXT, after TEXT);
+
+-- name: inventory_ports
+-- What a profile says of a server's port is truer than the protocol's usual one.
+UPDATE server_protocols x SET port = w.port
+FROM sonde.server_profiles w
+WHERE w.server_id = x.server_id AND w.protocol_id = x.protocol_id AND w.is_active
+  AND w.port IS NOT NULL AND w.port IS DISTINCT FROM x.port;
 
 -- name: inventory_add_target
 INSERT INTO sonde.targets (key, spec) VALUES (%(key)s, %(spec)s);

@@ -62,16 +62,21 @@ SELECT reason, count(*) AS gaps, sum(results)::bigint AS results FROM sonde.gaps
 SELECT 1;
 
 -- name: top_servers
--- The ranking of the last minutes: servers that answer first, by median ping, then by loss.
+-- The ranking of the last minutes as the seed ranks: uptime, then speed, then ping; a figure that nobody has comes last.
 SELECT coalesce(k.key, s.hostname, host(s.ip_address)) AS server, p.name AS provider, c.name AS city, co.iso_code AS country,
   count(*) AS runs,
   percentile_cont(0.5) WITHIN GROUP (ORDER BY l.ping_ms)::float8 AS ping_ms,
   avg(l.jitter_ms)::float8 AS jitter_ms,
   (100.0 * (1 - sum(l.received)::float8 / nullif(sum(l.sent), 0)))::float8 AS loss_pct,
+  percentile_cont(0.5) WITHIN GROUP (ORDER BY l.download_mbps)::float8 AS download_mbps,
+  percentile_cont(0.5) WITHIN GROUP (ORDER BY l.upload_mbps)::float8 AS upload_mbps,
+  percentile_cont(0.5) WITHIN GROUP (ORDER BY l.connection_time_ms)::float8 AS connection_time_ms,
+  string_agg(DISTINCT pr.name, ', ') AS protocols,
   (100.0 * avg(l.connection_success::int))::float8 AS up_pct,
   count(DISTINCT l.probe_id) AS vantages,
   extract(epoch FROM now() - max(l.measured_at))::float8 AS age_s
 FROM performance_logs l
+LEFT JOIN protocols pr ON pr.id = l.protocol_id
 JOIN servers s ON s.id = l.server_id
 JOIN providers p ON p.id = s.provider_id
 JOIN cities c ON c.id = s.city_id
@@ -79,7 +84,7 @@ JOIN countries co ON co.id = c.country_id
 LEFT JOIN sonde.server_keys k ON k.server_id = s.id
 WHERE l.measured_at > now() - %(seconds)s::float8 * interval '1 second'
 GROUP BY s.id, k.key, p.name, c.name, co.iso_code
-ORDER BY percentile_cont(0.5) WITHIN GROUP (ORDER BY l.ping_ms) NULLS LAST, 8 NULLS LAST, 1
+ORDER BY up_pct DESC NULLS LAST, download_mbps DESC NULLS LAST, ping_ms NULLS LAST, loss_pct NULLS LAST, server
 LIMIT %(limit)s;
 
 -- name: top_targets

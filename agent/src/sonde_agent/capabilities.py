@@ -1,0 +1,23 @@
+"""What this host can measure, as the collector is told."""
+
+import contextlib
+
+from sonde_agent.config import AgentConfig
+from sonde_agent.net.icmp_socket import IcmpClosed, open_icmp
+from sonde_agent.net.resolve import host_lacks
+from sonde_agent.tunnel.client import Tunnels
+
+
+def capabilities(config: AgentConfig, tunnels: Tunnels) -> list[str]:
+    """Give "ping4", "ping6", "endpoint4", "endpoint6", "throughput", "tunnel", and each "credential:NAME"."""
+    found = []
+    for family in (4, 6):
+        lacks = host_lacks(family)
+        with contextlib.suppress(IcmpClosed, OSError):
+            open_icmp(family).sock.close()
+            found += [] if lacks else [f"ping{family}"]
+        found += [] if lacks else [f"endpoint{family}"]
+    found.append("throughput")
+    if tunnels.lacks() is None:
+        found.append("tunnel")
+    return found + [f"credential:{name}" for name in sorted(config.credential)]

@@ -1,0 +1,1 @@
+"""One file a command: what it does when it was chosen. Each gives the exit code."""

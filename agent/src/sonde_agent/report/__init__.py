@@ -1,0 +1,51 @@
+"""Results for human eyes, and for programs. **Pure**: text out, nothing printed."""
+
+from collections.abc import Sequence
+
+from sonde_agent.report import connection, endpoint, ping, throughput
+from sonde_agent.report.plain import to_json
+from sonde_agent.report.words import PLAIN, Paint
+from sonde_proto.v1 import control_pb2
+from sonde_proto.v1 import results_pb2 as pb
+
+__all__ = ["render", "succeeded", "to_json"]
+
+
+def succeeded(result: pb.Result) -> bool:
+    """Whether a result is a success: as expected, connected, transferred, or the host answers ping."""
+    if result.HasField("endpoint"):
+        return result.endpoint.ok
+    row = result.performance
+    return not row.failure and bool(row.received or row.connection_success or row.engine)
+
+
+def render(task: control_pb2.Task, results: Sequence[pb.Result], *, color: bool) -> str:
+    """The report of one run by hand: several lines, without a final newline."""
+    paint: Paint = (lambda text, code: f"{code}{text}{PLAIN}") if color else (lambda text, _code: text)
+    if task.HasField("connection"):
+        return _through(task, results, paint)
+    return _direct(task, results, paint)
+
+
+def _direct(task: control_pb2.Task, results: Sequence[pb.Result], paint: Paint) -> str:
+    if task.HasField("endpoint"):
+        return endpoint.render(task.endpoint, [result.endpoint for result in results], paint)
+    if task.HasField("throughput"):
+        spec = task.throughput
+        what = spec.url or spec.upload_url or spec.server
+        return "\n\n".join(throughput.render(what, result.performance, paint) for result in results)
+    return "\n\n".join(ping.render(task.ping.host, result.performance, paint) for result in results)
+
+
+def _through(task: control_pb2.Task, results: Sequence[pb.Result], paint: Paint) -> str:
+    """Tell of a tunnel as such, or of the one check inside it that was asked for."""
+    row, inside = results[0].performance, task.connection.inside
+    if task.key != THROUGH or (row.failure and not row.connection_success):
+        return connection.render(task.target, row, paint)
+    head = f"{connection.heading(task.target, row, paint)}, {connection.verdict(row, paint)}"
+    shown = results[1:] if inside[0].HasField("endpoint") else results
+    return f"{head}\n\n{_direct(inside[0], shown, paint)}"
+
+
+THROUGH = "through"
+"""The key of a task whose tunnel is a means and not what is measured."""

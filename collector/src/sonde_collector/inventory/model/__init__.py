@@ -1,0 +1,25 @@
+"""The tables of fleet.toml: what each must satisfy in itself stands in its class."""
+
+from sonde_collector.inventory.model.checks import ConnectionPlan, PingPlan, ThroughputPlan
+from sonde_collector.inventory.model.plan import Plan
+from sonde_collector.inventory.model.provider import Account, Provider, Source
+from sonde_collector.inventory.model.rules import Chosen, doubles
+from sonde_collector.inventory.model.server import Server
+from sonde_collector.inventory.model.target import Expect, Target
+from sonde_collector.inventory.model.vantage import Vantage
+
+__all__ = [
+    "Account",
+    "Chosen",
+    "ConnectionPlan",
+    "Expect",
+    "PingPlan",
+    "Plan",
+    "Provider",
+    "Server",
+    "Source",
+    "Target",
+    "ThroughputPlan",
+    "Vantage",
+    "doubles",
+]

@@ -1,0 +1,1 @@
+"""Servers as providers list them: folders of profiles, CSV tables, gluetun's lists."""

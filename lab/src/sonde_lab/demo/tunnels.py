@@ -1,0 +1,249 @@
+"""The demo's world with tunnels: the lab's virtual internet, its provider's files, and its truth."""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+
+from sonde_lab.demo import screen
+from sonde_lab.demo.files import toml
+from sonde_lab.demo.host import DemoError
+from sonde_lab.demo.screen import Truth
+from sonde_lab.demo.watch import Tunnel, View
+from sonde_lab.demo.world import Launch, StartChild
+from sonde_lab.lab import Lab, missing_programs
+from sonde_lab.programs import LabError
+
+CREDENTIALS = ("lab-wg", "lab-ovpn", "lab-ike")
+CITIES = {"sto": "Stockholm", "tok": "Tokyo", "fra": "Frankfurt", "ber": "Berlin", "chi": "Chicago"}
+"""The provider's file names shorten cities to three letters."""
+CONNECT_RTTS = {"WireGuard": 1, "OpenVPN-UDP": 4, "OpenVPN-TCP": 5, "IKEv2": 6}
+"""Round trips from start to connected, those of TCP and of the pushed configuration too."""
+_ALL_WITHIN_S = 60.0
+"""By then each vantage has been through each server once."""
+_TRUTH_EVERY_S = 5.0  # reading the records of every packet takes a while
+
+
+class Tunnels:
+    """See `sonde_lab.demo.world.World`.
+
+    Args:
+        folder: of the demo, absolute.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lab: Lab | None = None
+        self._truth: Mapping[str, Any] = {}
+        self._truth_at = 0.0
+        self._since_s = 0.0
+
+    @staticmethod
+    def lacks() -> str:
+        """Say why this user can't have a lab here; "" = nothing is lacking."""
+        missing = missing_programs()
+        if missing:
+            return f"programs are missing: {', '.join(missing)}"
+        return ""
+
+    @property
+    def vantages(self) -> tuple[str, ...]:
+        """Codes."""
+        return ("ams", "nyc")
+
+    @property
+    def by_socket(self) -> bool:
+        """The lab's internet has no way to this host's loopback."""
+        return True
+
+    def start(self, stack: ExitStack, _child: StartChild) -> None:
+        """Bring the lab up."""
+        print("starting the virtual internet: 2 vantages, 5 VPN servers, origins")
+        try:
+            self._lab = stack.enter_context(Lab.up(self._folder / "lab", faults=False))
+        except LabError as error:
+            raise DemoError(str(error)) from error
+        self._since_s = time.time()
+        self._look()
+
+    def fleet(self) -> str:
+        """Give fleet.toml: the provider's folders as sources, and what is run through its servers."""
+        return fleet(self._truth, self._running.profiles)
+
+    def agent(self, vantage: str) -> str:
+        """Give the credentials as a customer has them."""
+        lab = self._running
+        parts = []
+        for name in CREDENTIALS:
+            folder = lab.profiles / "by-vantage" / vantage / name
+            parts.append(
+                f"[credential.{name}]\nprofiles = {toml(folder if folder.exists() else lab.profiles / name)}"
+            )
+            if name != "lab-wg":
+                account = self._truth["credentials"]["lab"]
+                parts[-1] += "".join(
+                    f"\n{file} = {toml(lab.folder / account[file])}"
+                    for file in ("username_file", "password_file")
+                )
+        return "\n\n".join(parts) + "\n"
+
+    def launch(self, vantage: str, argv: Sequence[str | Path]) -> Launch:
+        """At the vantage."""
+        return Launch(self._running.command(vantage, argv))
+
+    def missing(self, view: View, seconds: float | None) -> list[str]:
+        """Some tunnel of every agent is owed, and after a minute every server from everywhere."""
+        through = {(line.vantage, line.target) for line in view.tunnels if line.connected}
+        lines = [
+            f"no {what} of {vantage} arrived"
+            for vantage in self.vantages
+            for what, there in (
+                ("result through a tunnel", any(one == vantage for one, _ in through)),
+                ("endpoint result", any(one.vantage == vantage for one in view.endpoints)),
+            )
+            if not there
+        ]
+        if seconds is not None and seconds < _ALL_WITHIN_S:
+            return lines
+        return lines + [
+            f"{vantage} did not get through {server['key']}"
+            for server in self._truth["servers"]
+            for vantage in self.vantages
+            if not any(one == vantage and target.endswith(_stem(server)) for one, target in through)
+        ]
+
+    def picture(self, view: View) -> RenderableType:
+        """Tunnels beside their truth, and endpoints."""
+        if time.time() - self._truth_at > _TRUTH_EVERY_S:
+            self._look()
+        return Group(screen.tunnels(view, self._true), screen.endpoints(view))
+
+    @property
+    def _running(self) -> Lab:
+        assert self._lab is not None, "it was not started"
+        return self._lab
+
+    def _look(self) -> None:
+        self._truth = self._running.truth(self._since_s)
+        self._truth_at = time.time()
+
+    def _true(self, line: Tunnel) -> Truth | None:
+        for server in self._truth["servers"]:
+            if line.target.endswith(_stem(server)) and line.protocol == server["protocol"]:
+                ways = server["line"][line.vantage].values()
+                recorded = [way["p50_ms"] for way in ways]
+                return Truth(
+                    rtt_ms=server["rtt_ms"][line.vantage] if None in recorded else sum(recorded),
+                    loss_pct=server["loss_pct"],
+                    rate_mbps=server["payload_mbps"],
+                    connect_rtts=CONNECT_RTTS[line.protocol],
+                )
+        return None
+
+
+def _stem(server: Mapping[str, Any]) -> str:
+    """Give the part of a server's key that the inventory took from the name of its profile."""
+    return Path(server["profile"]).stem
+
+
+def fleet(truth: Mapping[str, Any], profiles: Path) -> str:
+    """Give fleet.toml. **Pure.**
+
+    Args:
+        truth: the lab's.
+        profiles: the folder that holds the provider's, one for each credential.
+    """
+    parts = ["# Written by `make demo`. The provider's files are those of the lab."]
+    parts += [
+        f"""\
+[[vantage]]
+code = "{vantage["code"]}"
+city = "{vantage["city"]}"
+country = "{vantage["country"]}"
+monthly_gb = 20000
+"""
+        for vantage in truth["vantages"]
+    ]
+    parts.append('[[provider]]\nkey = "lab"\nname = "Lab"\n')
+    cities = ", ".join(f'{short} = "{city}"' for short, city in CITIES.items())
+    for name in CREDENTIALS:
+        # A WireGuard customer has a key for each vantage; the others share one account.
+        parts.append(
+            f"""\
+[[provider.account]]
+key = "{name}"
+sessions = {2 * len(truth["vantages"]) if name == "lab-wg" else truth["credentials"]["lab"]["sessions"]}
+
+[[provider.source]]
+path = {toml(profiles / name)}
+account = "{name}"
+pattern = "{{country}}-{{city}}-*"
+cities = {{ {cities} }}
+"""
+        )
+    origin = truth["origin"]
+    parts.append(
+        _TARGETS.format(address=origin["addresses"]["origin"][0], ca=toml(profiles.parent / origin["ca"]))
+    )
+    parts.append(_PLANS.format(**origin))
+    return "\n".join(parts)
+
+
+_TARGETS = """\
+[[target]]
+key = "origin"
+kind = "http"
+url = "https://origin.example/"
+connect_to = ["{address}"]
+ca_file = {ca}
+
+[target.expect]
+status = [200]
+body_contains = "Sonde lab"
+min_cert_days = 7
+"""
+
+_PLANS = """\
+[[plan]]
+key = "endpoints"
+checks = ["endpoint"]
+targets = "*"
+every = "5s"
+timeout = "4s"
+
+# Through every server: connect, ping through the tunnel and directly, look at the exit.
+[[plan]]
+key = "tunnels"
+checks = ["connection", "ping"]
+servers = "*"
+every = "30s"
+
+[plan.connection]
+handshake_timeout = "8s"
+exit_url = "{ip_url}"
+
+[plan.ping]
+count = 20
+spacing = "100ms"
+wait = "1s"
+
+# How fast: nothing else runs at the vantage meanwhile, and nobody else measures that server.
+[[plan]]
+key = "speed"
+checks = ["connection", "throughput"]
+servers = "*"
+every = "2m"
+
+[plan.connection]
+handshake_timeout = "8s"
+
+[plan.throughput]
+url = "{bytes_url}"
+upload_url = "{upload_url}"
+seconds = "2s"
+max_bytes = "60MB"
+direct = false
+"""

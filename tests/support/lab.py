@@ -1,0 +1,27 @@
+"""One lab for each worker that runs tests with it: a virtual internet with VPN servers."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sonde_lab.lab import Lab, missing_programs
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """A lab with two vantages and everything that misbehaves; it ends with this process."""
+    if os.geteuid():
+        pytest.skip("needs root")
+    missing = missing_programs()
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}")
+    folder = Path(tempfile.mkdtemp(prefix="sonde-lab-"))  # short: paths of sockets end at 107 bytes
+    try:
+        with Lab.up(folder) as up:
+            yield up
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
