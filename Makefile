@@ -9,18 +9,18 @@ READY := .venv/.ready-$(shell pwd | cksum | cut -d' ' -f1)
 APT_LAB := charon-systemd dnsmasq-base gcc iperf3 iproute2 iputils-ping libc6-dev libcharon-extauth-plugins \
 	libcharon-extra-plugins libstrongswan-extra-plugins libstrongswan-standard-plugins nftables nginx-light openvpn \
 	wireguard-go wireguard-tools
-APT_TEST := $(APT_LAB) faketime pgbouncer tcpdump
+APT_TEST := $(APT_LAB) curl faketime pgbouncer tcpdump
 APT_BENCH := $(APT_LAB) fping prometheus-blackbox-exporter tcpdump
 
 PYTEST := $(BIN)/pytest -q -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast soak bench lint proto lock clean apt-test apt-bench
+.PHONY: help demo test test-fast soak bench lint proto lock clean apt-demo apt-test apt-bench
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
-demo: $(READY) ## the whole pipeline, live, on this machine (SECONDS=60 ends it)
+demo: $(READY) apt-demo ## the whole pipeline, live, on this machine (SECONDS=60 ends it)
 	@$(BIN)/sonde-lab demo $(if $(SECONDS),--seconds $(SECONDS))
 
 test: $(READY) apt-test lint ## everything but the soak, with real PostgreSQL; < 20 minutes
@@ -51,6 +51,9 @@ lock: ## write requirements.lock anew (UPGRADE=1 for newer versions)
 clean: ## remove .venv, var/ and caches
 	@rm -rf .venv var .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+apt-demo:
+	@packaging/apt.sh "make demo" $(APT_LAB)
 
 apt-test:
 	@packaging/apt.sh "make test" $(APT_TEST)

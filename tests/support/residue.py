@@ -12,7 +12,7 @@ from support.programs import eventually
 from sonde_agent.tunnel import namespaces
 
 _PR_SET_CHILD_SUBREAPER = 36
-_FOLDERS = (Path("/run"), Path("/var/run/wireguard"), Path("/run/netns"))
+_FOLDERS = ("run", "run/wireguard", "run/netns")
 _SETTINGS = Path("/proc/sys/net")
 
 
@@ -31,8 +31,10 @@ class Traces:
     files: frozenset[str]
 
 
-def traces(netns: int) -> Traces:
-    """What there is now, in a network namespace and on the file system of this process."""
+def traces(netns: int, pid: int | None = None) -> Traces:
+    """What there is now, in a network namespace, and on the file system as process `pid` (or this) sees it."""
+    process = Path("/proc") / str(pid or "self")
+    etc = process / "root" / "etc"
     with namespaces.inside(netns):
         addresses = eventually(_settled_addresses, 5, "addresses stay tentative")
         return Traces(
@@ -43,11 +45,11 @@ def traces(netns: int) -> Traces:
             rules=_said("ip", "rule", "show") + _said("ip", "-6", "rule", "show"),
             firewall=_said("nft", "list", "ruleset") + _said("ip", "xfrm", "policy"),
             settings=_settings(),
-            mounts=_mounts(),
-            resolver=Path("/etc/resolv.conf").read_text() + Path("/etc/nsswitch.conf").read_text(),
+            mounts=_mounts(process),
+            resolver="".join((etc / name).read_text() for name in ("resolv.conf", "nsswitch.conf")),
             files=frozenset(
                 str(path)
-                for folder in _FOLDERS
+                for folder in (process / "root" / name for name in _FOLDERS)
                 if folder.is_dir()
                 for path in folder.iterdir()
                 if "sonde" in path.name
@@ -63,7 +65,7 @@ def adopt_orphans() -> None:
 def descendants(root: int) -> dict[int, list[str]]:
     """Processes that descend from `root`, without zombies: pid -> its command line."""
     children: dict[int, list[int]] = {}
-    for pid, parent in _processes():
+    for pid, parent in processes():
         children.setdefault(parent, []).append(pid)
     found: dict[int, list[str]] = {}
     waiting = list(children.get(root, ()))
@@ -79,10 +81,11 @@ def descendants(root: int) -> dict[int, list[str]]:
 
 def parent_of(pid: int) -> int:
     """Its parent's pid; 0 where it is gone."""
-    return next((parent for found, parent in _processes() if found == pid), 0)
+    return next((parent for found, parent in processes() if found == pid), 0)
 
 
-def _processes() -> Iterator[tuple[int, int]]:
+def processes() -> Iterator[tuple[int, int]]:
+    """Every process but zombies: its pid and its parent's."""
     for name in os.listdir("/proc"):  # noqa: PTH208 -- names are all that is needed
         if not name.isdigit():
             continue
@@ -109,9 +112,9 @@ def _settled_addresses() -> str | None:
     return None if "tentative" in found else found
 
 
-def _mounts() -> str:
+def _mounts(process: Path) -> str:
     """All but the names of namespaces, which others on this machine come and go with."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    lines = (process / "mountinfo").read_text().splitlines()
     return "\n".join(line for line in lines if "/netns" not in line)
 
 

@@ -11,6 +11,8 @@ from sonde_proto.v1 import control_pb2
 
 _ORDER = ("ping", "endpoint", "throughput")
 """Of what runs inside: quiet things first."""
+_SETTLE_S = {"OpenVPN-UDP": 6.0}
+"""An OpenVPN server keeps a session for 5 s after the client's exit, in case its last packets come again."""
 
 
 def run_key(task: control_pb2.Task) -> str:
@@ -78,6 +80,11 @@ def wants(task: control_pb2.Task, key_id: str) -> list[control_pb2.Want]:
     if loads(task):
         found.append(control_pb2.Want(target=task.target))
     return found
+
+
+def settle_s(task: control_pb2.Task) -> float:
+    """Give how long the provider counts the session of `task` after its tunnel said goodbye [s]."""
+    return _SETTLE_S.get(task.connection.protocol, 0.0)
 
 
 def _turn(task: control_pb2.Task) -> int:

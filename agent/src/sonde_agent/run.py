@@ -109,6 +109,7 @@ class Runs:
             raise NotRun(pb.MISS_REASON_NO_LEASE)
         try:
             async with self._leases.hold(task.target, wants) as lease:
+                lease.settle_s = grouping.settle_s(task)
                 results = await self._measure(task)
                 _tell(lease, results)
                 return results

@@ -35,7 +35,7 @@ async def test_a_lease_is_renewed_and_given_back_with_how_the_run_ended() -> Non
 
 
 async def test_a_run_ends_before_its_lease_does_when_the_collector_is_gone() -> None:
-    """Nobody renews: the run is cancelled while the lease still holds, counted from before it was asked for."""
+    """Nobody renews: the run is cancelled within the lease's time, counted from before it was asked for."""
     async with lease_server() as (collector, server):
         collector.ttl_ms = 1000
         asked, ended = time.monotonic(), 0.0

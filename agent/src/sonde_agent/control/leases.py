@@ -52,10 +52,12 @@ class Lease:
     Attributes:
         failure: how the run ended; AUTH is held against the credential.
         connected: a handshake with the credential succeeded.
+        settle_s: for how long the provider counts the session after its goodbye.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.settle_s = 0.0
         self.failure: pb.Failure.ValueType = pb.FAILURE_NONE
         self.connected = False
 
@@ -127,11 +129,11 @@ class Leases:
         ends_s = asked_s + ttl_s
         renew_s = asked_s + ttl_s / _RENEWALS
         ending_s = min(_ENDING_S, ttl_s / _ENDING_SHARE)
-        while (now := _boot_s()) < ends_s - ending_s:
+        while (left_s := ends_s - ending_s - (now := _boot_s())) > 0:
             if now < renew_s:
-                await asyncio.sleep(min(_AGAIN_S, renew_s - now))
+                await asyncio.sleep(min(_AGAIN_S, renew_s - now, left_s))
                 continue
-            renewed_s = await self._renew(lease, min(_ANSWER_WITHIN_S, ends_s - ending_s - now))
+            renewed_s = await self._renew(lease, min(_ANSWER_WITHIN_S, left_s))
             if renewed_s == 0:
                 log.warning("lease_ended", lease=lease.name)
                 break
@@ -154,7 +156,10 @@ class Leases:
     async def _release(self, lease: Lease) -> None:
         """Give it back; where nobody answers it runs out by itself."""
         request = control_pb2.ReleaseRequest(
-            lease=lease.name, failure=lease.failure, connected=lease.connected
+            lease=lease.name,
+            failure=lease.failure,
+            connected=lease.connected,
+            settle_ms=round(lease.settle_s * 1000),
         )
         with contextlib.suppress(grpc.aio.AioRpcError, Interrupted):
             async with self._channels.use() as channel:

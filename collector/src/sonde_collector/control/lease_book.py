@@ -28,6 +28,8 @@ from sonde_collector.control.leases import (
 )
 from sonde_collector.db.queries import query
 
+_AT_ONCE = dt.timedelta(0)
+
 
 @frozen
 class Asker:
@@ -121,7 +123,7 @@ def release(
     lease: UUID,
     *,
     connected: bool | None = None,
-    told: bool = True,
+    settle: dt.timedelta | None = _AT_ONCE,
 ) -> Sequence[str]:
     """End the lease, and weigh what its run says of the account.
 
@@ -129,7 +131,8 @@ def release(
         conn: outside any transaction.
         lease: which; one that is not known changes nothing.
         connected: whether the provider let the run in; None = it says neither.
-        told: the provider knows that the session ended; else it lingers.
+        settle: for how long the provider counts the session yet, its linger at most; None = it was not told
+            that the session ended: it lingers.
 
     Returns:
         The credentials that are refused from now on.
@@ -141,7 +144,7 @@ def release(
         # Locks first, rows after them, as `acquire` has it: else the two could wait for each other.
         credentials = [Resource(row[0], row[1]) for row in rows if row[0] == "credential"]
         conn.execute(query("leases_lock"), _names(credentials))
-        conn.execute(query("leases_release"), {"lease": lease, "told": told})
+        conn.execute(query("leases_release"), {"lease": lease, "settle": settle})
         for kind, name, server, granted_at in rows:
             if kind == "credential" and connected is not None:
                 evidence = _Evidence(name, server, granted_at, connected)

@@ -1,6 +1,7 @@
 """Control.Acquire, Renew and Release: who asks, whether the words can be understood, and the answer."""
 
 import asyncio
+import datetime as dt
 import functools
 import time
 from collections.abc import Callable
@@ -112,12 +113,7 @@ class LeaseCalls(control_pb2_grpc.ControlServicer):
         self, request: control_pb2.ReleaseRequest, context: _Context
     ) -> control_pb2.ReleaseReply:
         """End a lease, and take what its run says of the account."""
-        # A run that broke on our side said no goodbye: the provider counts its session a while longer.
-        end = functools.partial(
-            lease_book.release,
-            connected=_evidence(request),
-            told=request.failure != results_pb2.FAILURE_INTERNAL,
-        )
+        end = functools.partial(lease_book.release, connected=_evidence(request), settle=_settle(request))
         refused = await self._with_own(request.lease, context, end)
         if refused is not None:
             self._ended.labels("released").inc()
@@ -236,6 +232,13 @@ def _evidence(request: control_pb2.ReleaseRequest) -> bool | None:
     if request.connected:
         return True
     return False if request.failure == results_pb2.FAILURE_AUTH else None
+
+
+def _settle(request: control_pb2.ReleaseRequest) -> dt.timedelta | None:
+    """Give how long the session counts yet; None where the run broke on our side, and said no goodbye."""
+    if request.failure in (results_pb2.FAILURE_INTERNAL, results_pb2.FAILURE_LOCAL):
+        return None
+    return dt.timedelta(milliseconds=request.settle_ms)
 
 
 def _ttl_ms() -> int:

@@ -32,6 +32,7 @@ _HTTP_PORT, _GRPC_PORT, _METRICS_PORT = 7480, 7443, 7481
 _REFRESH_S = 1.0
 _PLAIN_EVERY_S = 5.0
 _RATE_OVER_S = 10.0
+_WIDTH = 110  # where nothing says how wide the screen is
 
 
 def run(folder: Path, seconds: float | None) -> int:
@@ -51,6 +52,12 @@ def run(folder: Path, seconds: float | None) -> int:
     except KeyboardInterrupt:
         print("ended before the first result")
     return 1
+
+
+def _console() -> Console:
+    """Give a console that leaves tables whole where the output is a file or a pipe."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_WIDTH)
 
 
 def _world(folder: Path) -> World:
@@ -84,7 +91,7 @@ class _Demo:
                 print("stopping the agents; what they hold is sent first")
                 agents.close()
                 view = watch.look(connection, since)
-                Console().print(world.picture(view))
+                _console().print(world.picture(view))
             ranking = _ranking(places, (datetime.now(UTC) - since).total_seconds() + 1)
         absent = world.missing(view, seconds)
         print(ranking)
@@ -164,7 +171,7 @@ class _Demo:
         self, connection: psycopg.Connection, world: World, since: datetime, seconds: float | None
     ) -> None:
         """Show what arrives until the time is over; Ctrl-C raises."""
-        console = Console()
+        console = _console()
         begun = time.monotonic()
         seen: list[tuple[float, int]] = []
         told = begun

@@ -106,32 +106,29 @@ class Truth:
 def tunnels(view: View, truth: Callable[[Tunnel], Truth | None]) -> Table:
     """Give every server's tunnel from each vantage, the lab's truth beside what was measured."""
     table = Table(
-        title="VPN servers through their tunnels, truth | measured: table performance_logs",
+        title="VPN servers through their tunnels, truth|measured: table performance_logs",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    for heading in ("server", "protocol", "from"):
-        table.add_column(heading)
-    for heading in ("RTT ms", "loss %", "rate | down / up Mbit/s", "connect ms"):
-        table.add_column(heading, justify="right")
+    for heading in ("server", "from"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("RTT ms", "loss %", "Mbit/s|down/up", "connect ms"):
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict")
-    for heading in ("runs", "age s"):
-        table.add_column(heading, justify="right")
+    table.add_column("runs", justify="right", no_wrap=True)
     for line in view.tunnels:
         true = truth(line)
-        speed = f"{_number(line.download_mbps, 1) or '-'} / {_number(line.upload_mbps, 1) or '-'}"
+        speed = f"{_number(line.download_mbps, 1) or '-'}/{_number(line.upload_mbps, 1) or '-'}"
         table.add_row(
             line.target,
-            line.protocol,
             line.vantage,
             _beside(true.rtt_ms if true else None, line.ping_ms, 2),
             _beside(true.loss_pct if true else None, line.loss_pct, 1),
-            f"{_number(true.rate_mbps, 0) if true else '?'} | {speed}",
+            f"{_number(true.rate_mbps, 1) if true else '?'}|{speed}",
             _beside(true.rtt_ms * true.connect_rtts if true else None, line.connection_time_ms, 1),
             _verdict(line, "ok"),
             f"{line.connected}/{line.rows}",
-            _age(view.now, line.measured_at),
         )
     return table
 
@@ -151,7 +148,7 @@ def summary(counts: Sequence[Count], config: str) -> str:
 
 
 def _beside(true: float | None, measured: float | None, digits: int) -> str:
-    return f"{_number(true, digits) or '?'} | {_number(measured, digits) or '-'}"
+    return f"{_number(true, digits) or '?'}|{_number(measured, digits) or '-'}"
 
 
 def _verdict(line: Ping | Endpoint | Tunnel, good: str) -> Text:

@@ -186,21 +186,25 @@ class ReleaseRequest(_message.Message):
     LEASE_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     CONNECTED_FIELD_NUMBER: _builtins.int
+    SETTLE_MS_FIELD_NUMBER: _builtins.int
     lease: _builtins.str
     failure: _results_pb2.Failure.ValueType
     """how the run ended: FAILURE_AUTH is held against the credential"""
     connected: _builtins.bool
     """a handshake with this credential succeeded"""
+    settle_ms: _builtins.int
+    """the provider counts the session for so long after its goodbye"""
     def __init__(
         self,
         *,
         lease: _builtins.str = ...,
         failure: _results_pb2.Failure.ValueType = ...,
         connected: _builtins.bool = ...,
+        settle_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "failure", b"failure", "lease", b"lease"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "failure", b"failure", "lease", b"lease", "settle_ms", b"settle_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -29,6 +29,7 @@ _PACKAGES = {
     "eap-mschapv2": "libcharon-extauth-plugins",
     "openssl": "libstrongswan-standard-plugins",
 }
+_NO_RELAY = "the relay between charon and the server ended by itself"
 _GOODBYE_S = 0.6  # a round trip of the farthest servers, twice
 
 
@@ -91,7 +92,7 @@ class Ikev2:
             detail = "the connection ended: the server said so, or no longer answers"
             return TunnelFailed(pb.FAILURE_RESET, pb.STAGE_TRANSFER, detail)
         if not self._uplink.relaying():
-            return TunnelFailed(pb.FAILURE_LOCAL, pb.STAGE_TRANSFER, "the relay ended by itself")
+            return TunnelFailed(pb.FAILURE_LOCAL, pb.STAGE_TRANSFER, _NO_RELAY)
         return None
 
     def down(self) -> None:
@@ -129,15 +130,19 @@ class Ikev2:
     def _connect(self, room: Room) -> ConnectionLog:
         assert self._uplink is not None
         assert self._charon is not None
-        log, ledger = ConnectionLog(room.stage), self._uplink.ledger
+        uplink = self._uplink
+        log, ledger = ConnectionLog(room.stage), uplink.ledger
 
         def over() -> bool:
-            return log.failed is not None or ledger.error != 0 or time.monotonic() >= room.deadline
+            failed = log.failed is not None or ledger.error != 0
+            return failed or not uplink.relaying() or time.monotonic() >= room.deadline
 
         try:
             up = self._charon.initiate(log.hear, over)
         except OSError as error:
             raise TunnelFailed(pb.FAILURE_LOCAL, pb.STAGE_NONE, f"charon ended by itself: {error}") from None
+        if not up and not uplink.relaying():
+            raise TunnelFailed(pb.FAILURE_LOCAL, pb.STAGE_NONE, _NO_RELAY)
         if log.failed is not None or not up:
             raise log.failed or log.ended(ledger.answers, ledger.error)
         self._up = True

@@ -69,10 +69,10 @@ SET expires_at = clock_timestamp() + %(ttl)s::interval,
 WHERE lease = %(lease)s AND expires_at > clock_timestamp();
 
 -- name: leases_release
--- At once; or, where nobody told the provider, when the provider notices.
+-- A session counts until the provider has dealt with its goodbye, or where it was told none, until it notices.
 UPDATE sonde.leases
 SET expires_at = least(expires_at, clock_timestamp()),
-    free_at = least(free_at, clock_timestamp() + CASE WHEN %(told)s THEN interval '0' ELSE free_at - expires_at END)
+    free_at = least(free_at, clock_timestamp() + least(%(settle)s::interval, free_at - expires_at))
 WHERE lease = %(lease)s;
 
 -- name: leases_sweep
