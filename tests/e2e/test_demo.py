@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from support.programs import Program, eventually, run
 
+from sonde_lab.lab import missing_programs
+
 pytestmark = [
     pytest.mark.postgres,
     pytest.mark.timeout(300),
@@ -50,9 +52,9 @@ def rows(config: Path, table: str) -> int:
 
 
 def test_results_of_both_checks_from_both_agents_arrive(tmp_path: Path) -> None:
-    """A demo of 15 seconds exits 0, says what arrived, and its database answers afterwards."""
+    """A direct demo of 15 seconds exits 0, says what arrived, and its database answers afterwards."""
     folder = tmp_path / "demo"
-    done = run("sonde-lab", "demo", "--seconds", "15", "--dir", str(folder), within_s=200)
+    done = run("sonde-lab", "demo", "--direct", "--seconds", "15", "--dir", str(folder), within_s=200)
     assert done.returncode == 0, done.stdout + done.stderr
     for vantage in ("ams1", "nyc1"):
         for table in ("performance_logs", "sonde.endpoint_checks"):
@@ -63,6 +65,24 @@ def test_results_of_both_checks_from_both_agents_arrive(tmp_path: Path) -> None:
     assert rows(folder / "collector.toml", failed) > 0, "the closed port's failures are results too"
 
 
+@pytest.mark.root
+def test_tunnels_of_every_protocol_are_measured_and_ranked(tmp_path: Path) -> None:
+    """A demo of 90 seconds gets through servers of every protocol, and fills what ranks them."""
+    if os.geteuid() or missing_programs():
+        pytest.skip(f"needs root and {', '.join(missing_programs()) or 'nothing else'}")
+    folder = tmp_path / "demo"
+    done = run("sonde-lab", "demo", "--seconds", "90", "--dir", str(folder), within_s=250)
+    assert done.returncode == 0, done.stdout + done.stderr
+    config = folder / "collector.toml"
+    through = "(SELECT DISTINCT protocol_id FROM performance_logs WHERE connection_success) AS protocol"
+    assert rows(config, through) == 4, done.stdout
+    assert rows(config, "performance_logs WHERE connection_success IS FALSE") == 0, done.stdout
+    assert rows(config, "performance_logs WHERE download_mbps > 1") > 0, done.stdout
+    assert rows(config, "sonde.performance_held") == 0, done.stdout
+    latest = "(SELECT DISTINCT server_id FROM sonde.server_latest WHERE connection_success) AS server"
+    assert rows(config, latest) >= 4, done.stdout
+
+
 def test_a_killed_demo_leaves_no_process_and_the_next_one_works(tmp_path: Path, demo: Program) -> None:
     """SIGKILL of the demo ends every program it started, and a second demo in the same folder succeeds."""
     folder = tmp_path / "demo"
@@ -70,7 +90,7 @@ def test_a_killed_demo_leaves_no_process_and_the_next_one_works(tmp_path: Path, 
     until_rows(demo)
     demo.kill()
     eventually(lambda: not started_from(folder), 60, lambda: "\n".join(started_from(folder)))
-    done = run("sonde-lab", "demo", "--seconds", "10", "--dir", str(folder), within_s=200)
+    done = run("sonde-lab", "demo", "--seconds", "15", "--dir", str(folder), within_s=200)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -1,7 +1,9 @@
 """Handshakes without a tunnel on this host's own loopback: how they end when there is no server."""
 
 import asyncio
+import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +11,11 @@ from pathlib import Path
 import pytest
 from support.programs import eventually
 
-from sonde_agent.net.handshake import Handshake, probe
+from sonde_agent.net.dial import Deadline
+from sonde_agent.net.handshake import Handshake, openvpn_probe, probe
+from sonde_agent.net.peer import Peer
 from sonde_agent.tunnel.backends.base import Secrets
-from sonde_proto.profiles import Ike, Profile, WireGuard
+from sonde_proto.profiles import Ike, OpenVpn, Profile, Remote, WireGuard
 from sonde_proto.v1 import results_pb2 as pb
 
 WIREGUARD = WireGuard(
@@ -95,3 +99,23 @@ def connected_to(port: int) -> int:
     """How many UDP sockets of this host are connected to a port of its loopback."""
     lines = Path("/proc/self/net/udp").read_text().splitlines()[1:]
     return sum(line.split()[2] == f"0100007F:{port:04X}" for line in lines)
+
+
+async def test_an_openvpn_probe_that_is_cancelled_while_it_starts_ends_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled before OpenVPN has come to its management socket, a probe does not go on to its deadline."""
+    slow = tmp_path / "openvpn"
+    code = (
+        "import socket, time; time.sleep(0.5); s = socket.socket(1);s.connect('openvpn.sock'); time.sleep(60)"
+    )
+    slow.write_text(f'#!/bin/sh\ntouch {tmp_path}/started\nexec {sys.executable} -c "{code}"\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    deadline, settings = Deadline(60), OpenVpn(remotes=(Remote("127.0.0.1", 1194, "udp"),))
+    peer = Peer("127.0.0.1", 1194, 4)
+    shaking = asyncio.create_task(asyncio.to_thread(openvpn_probe.shake, peer, settings, Secrets(), deadline))
+    await asyncio.to_thread(eventually, (tmp_path / "started").exists, 10, "it does not start")
+    deadline.cancel()
+    async with asyncio.timeout(20):
+        assert (await shaking).failure == pb.FAILURE_TIMEOUT

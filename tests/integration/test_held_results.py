@@ -133,7 +133,7 @@ _RUNS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_RUNS)
 def test_whatever_the_order_the_rule_holds(
     conn: psycopg.Connection, runs: list[tuple[str, int, bool, int]]

@@ -155,6 +155,36 @@ async def test_a_run_that_broke_leaves_its_session_behind(
     assert bool((await agent.acquire(credential="acme")).lease) == (not free)
 
 
+async def test_a_session_counts_until_the_provider_has_dealt_with_its_goodbye(
+    conn: psycopg.Connection, collector: Running
+) -> None:
+    """A run says how long that takes; never longer than the account's linger, and keys are free at once."""
+    account(conn, "acme", sessions=2)
+    account(conn, "terse", linger_s=0.0)
+    agent = Agent(collector.channel)
+    for _ in range(2):
+        await agent.release((await agent.acquire(credential="acme", key="k")).lease, settle_ms=6000)
+    denied = await agent.acquire(credential="acme")
+    assert not denied.lease
+    assert 4000 < denied.retry_after_ms <= 6000
+    age(conn, 6)
+    assert (await agent.acquire(credential="acme")).lease
+    await agent.release((await agent.acquire(credential="terse")).lease, settle_ms=6000)
+    assert (await agent.acquire(credential="terse")).lease
+
+
+async def test_a_program_that_died_said_no_goodbye(conn: psycopg.Connection, collector: Running) -> None:
+    """A VPN program that ends by itself in a tunnel that stood leaves a session; else there was none."""
+    account(conn, "acme")
+    agent = Agent(collector.channel)
+    for connected, free in ((False, True), (True, False)):
+        lease = (await agent.acquire(credential="acme")).lease
+        await agent.release(lease, results_pb2.FAILURE_LOCAL, connected=connected)
+        again = await agent.acquire(credential="acme")
+        assert bool(again.lease) == free
+        await agent.release(again.lease)
+
+
 async def test_logins_a_minute(conn: psycopg.Connection, collector: Running) -> None:
     """An account that may log in twice a minute is denied the third, with the time when it may."""
     account(conn, "acme", sessions=9, logins_per_minute=2)

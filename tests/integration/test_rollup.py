@@ -121,7 +121,7 @@ def _rolled_up(url: str, table: str, series: str, rows: list[Row], rng: random.R
             last = False
             while not last:
                 last = done.is_set()  # marks of what was committed before are seen in this turn
-                for step in rollup.STEPS:
+                for step in (*rollup.SOON, *rollup.PATIENT):
                     while conn.execute(f"SELECT sonde.rollup_{step.name}()").fetchone() != (0,):
                         continue
 
@@ -299,7 +299,7 @@ def test_the_collectors_loop_rolls_up_by_itself(url: str, tmp_path_factory: pyte
     rows = _performance(random.Random(1), 50)
     _write(url, "performance_logs", "performance", [rows], random.Random(1))
     with open_database(url, tmp_path_factory.mktemp("state")) as database:
-        turns = rollup.Rollup(database)
+        turns = rollup.Rollup(database, (*rollup.SOON, *rollup.PATIENT))
         try:
             turns.turn()
             assert 0 < turns.next_s() <= 2.0

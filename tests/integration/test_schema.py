@@ -148,6 +148,39 @@ def test_ranking(conn: psycopg.Connection) -> None:
     assert conn.execute("SELECT * FROM get_country_vpn_ranking('FR')").fetchall() == []
 
 
+def test_the_seeds_answers_from_raw_rows(conn: psycopg.Connection) -> None:
+    """Rows written as an agent's are, late ones too: top-10, ranking and trend say what they say."""
+    conn.execute(
+        """INSERT INTO performance_logs
+           (server_id, probe_id, measured_at, ping_ms, download_mbps, connection_success, protocol_id, seq)
+           VALUES (1, 1, now() - interval '3 hours', 10, 300, true, 1, 1),
+                  (1, 1, now() - interval '1 hour', 12, NULL, NULL, NULL, 2),
+                  (2, 1, now() - interval '2 hours', 20, 500, true, 1, 3),
+                  (2, 1, now() - interval '1 hour', 22, 100, true, 1, 4),
+                  (2, 1, now() - interval '1 minute', NULL, NULL, false, 1, 5),
+                  (3, 1, now() - interval '1 hour', 5, NULL, NULL, NULL, 6);
+           INSERT INTO sonde.dirty_marks
+           SELECT DISTINCT 'performance', date_trunc('hour', measured_at, 'UTC'), probe_id
+           FROM performance_logs"""
+    )
+    conn.execute("CALL rollup_performance_logs()")
+    top = conn.execute(TOP_10).fetchall()
+    # The newest speed of each, and the ping of the same protocol; a server never loaded is not in it.
+    assert [(row[0], float(row[4]), row[5]) for row in top] == [(1, 300, 10), (2, 100, 22)]
+    ranked = conn.execute("SELECT * FROM get_country_vpn_ranking('DE')").fetchall()
+    # Pings alone say nothing of uptime: last, not best.
+    assert [row[0] for row in ranked] == [1, 2, 3]
+    assert ranked[0][6] == 100
+    assert 0 < ranked[1][6] < 100
+    assert ranked[2][6] is None
+    conn.execute(TREND)
+    trend = conn.execute("EXECUTE trend (2)").fetchall()
+    kept = conn.execute(
+        "SELECT day, avg_download FROM mv_server_daily_stats WHERE server_id = 2 ORDER BY day"
+    )
+    assert [row[:2] for row in trend] == kept.fetchall()
+
+
 def test_rollup_counts_late_data(conn: psycopg.Connection) -> None:
     """An hour is rolled up exactly, again when late rows are marked, and kept when its raw rows are gone."""
     hour = dt.datetime.now(dt.UTC).replace(minute=0, second=0, microsecond=0) - dt.timedelta(days=32)

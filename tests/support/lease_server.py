@@ -1,4 +1,4 @@
-"""A collector over real gRPC that grants leases from memory, and fails as a test tells it to."""
+"""A collector over real gRPC that assigns tasks and grants leases from memory, as a test tells it to."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,6 +21,8 @@ class LeaseServer(control_pb2_grpc.ControlServicer):
         most: the most leases held at once.
         asked: every request, in order.
         released: every word of release, in order.
+        assignment: what every agent is to do.
+        states: what agents said of themselves, in order.
     """
 
     def __init__(self) -> None:
@@ -32,6 +34,16 @@ class LeaseServer(control_pb2_grpc.ControlServicer):
         self.most = 0
         self.asked: list[control_pb2.AcquireRequest] = []
         self.released: list[control_pb2.ReleaseRequest] = []
+        self.assignment = control_pb2.Assignment()
+        self.states: list[control_pb2.AgentState] = []
+
+    async def Watch(  # noqa: N802  # gRPC names it
+        self, request_iterator: AsyncIterator[control_pb2.AgentState], _context: Any
+    ) -> AsyncIterator[control_pb2.Assignment]:
+        """Answer each state with the assignment."""
+        async for state in request_iterator:
+            self.states.append(state)
+            yield self.assignment
 
     async def Acquire(  # noqa: N802  # gRPC names it
         self, request: control_pb2.AcquireRequest, _context: Any
@@ -69,11 +81,11 @@ class LeaseServer(control_pb2_grpc.ControlServicer):
 
 
 @asynccontextmanager
-async def lease_server() -> AsyncIterator[tuple[LeaseServer, grpc.aio.Server]]:
+async def lease_server(address: str = "127.0.0.1:0") -> AsyncIterator[tuple[LeaseServer, grpc.aio.Server]]:
     """A running one, and what it runs in: `await server.stop(None)` is its death."""
     leases, server = LeaseServer(), grpc.aio.server()
     control_pb2_grpc.add_ControlServicer_to_server(leases, server)
-    leases.port = server.add_insecure_port("127.0.0.1:0")
+    leases.port = server.add_insecure_port(address)
     await server.start()
     try:
         yield leases, server

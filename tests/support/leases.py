@@ -54,10 +54,11 @@ class Agent:
         failure: results_pb2.Failure.ValueType = results_pb2.FAILURE_NONE,
         *,
         connected: bool = False,
+        settle_ms: int = 0,
     ) -> None:
         """Ends a lease."""
         await self._stub.Release(
-            control_pb2.ReleaseRequest(lease=lease, failure=failure, connected=connected)
+            control_pb2.ReleaseRequest(lease=lease, failure=failure, connected=connected, settle_ms=settle_ms)
         )
 
     async def run(self, credential: str, server: str, *, connected: bool) -> control_pb2.AcquireReply:

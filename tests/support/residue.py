@@ -32,7 +32,7 @@ class Traces:
 
 
 def traces(netns: int, pid: int | None = None) -> Traces:
-    """What there is now, in a network namespace, and on the file system as process `pid` (or this) sees it."""
+    """What there is now, in a network namespace and on the file system that process `pid` (or this) sees."""
     process = Path("/proc") / str(pid or "self")
     etc = process / "root" / "etc"
     with namespaces.inside(netns):
@@ -62,13 +62,13 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def descendants(root: int) -> dict[int, list[str]]:
-    """Processes that descend from `root`, without zombies: pid -> its command line."""
+def descendants(*roots: int) -> dict[int, list[str]]:
+    """Processes that descend from any of `roots`, without zombies: pid -> its command line."""
     children: dict[int, list[int]] = {}
     for pid, parent in processes():
         children.setdefault(parent, []).append(pid)
     found: dict[int, list[str]] = {}
-    waiting = list(children.get(root, ()))
+    waiting = [child for root in roots for child in children.get(root, ())]
     while waiting:
         pid = waiting.pop()
         waiting += children.get(pid, ())

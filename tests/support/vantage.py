@@ -1,4 +1,4 @@
-"""A vantage of the lab as a host with an agent: a tunnel helper as a service, its accounts, and runs by it."""
+"""A vantage of the lab as a host with an agent: a helper as a service, its accounts, and runs by it."""
 
 import contextlib
 import json
@@ -37,7 +37,10 @@ class Way:
         credential: also the folder of its profiles.
         exit: whom the world sees, IPv4.
         exit6: the same, IPv6.
-        transport: protocol number, and the server's ports.
+        entry: where the server is, IPv4.
+        entry6: the same, IPv6.
+        protocol: of the transport, its number.
+        ports: the server's.
     """
 
     credential: str
@@ -46,12 +49,17 @@ class Way:
     exit6: str
     entry: str
     entry6: str
-    transport: tuple[int, frozenset[int]]
+    protocol: int
+    ports: frozenset[int]
 
     @property
     def sixth(self) -> bool:
         """Whether the transport is IPv6."""
         return self.credential.endswith("6")
+
+    def carries(self, protocol: int, port: int) -> bool:
+        """Whether a packet of that protocol, at that port of the server, is the tunnel's transport."""
+        return protocol == self.protocol and port in self.ports
 
 
 def _way(credential: str, profile: str, number: int, protocol: int, *ports: int) -> Way:
@@ -62,7 +70,8 @@ def _way(credential: str, profile: str, number: int, protocol: int, *ports: int)
         f"2001:db8:4::{100 + number}",
         f"192.0.2.{10 + number}",
         f"2001:db8:2::{10 + number}",
-        (protocol, frozenset(ports)),
+        protocol,
+        frozenset(ports),
     )
 
 
@@ -86,16 +95,20 @@ class Vantage:
         lab: up.
         name: the vantage's code.
         tunnels: how many may be open at once.
+        profiles: the folder of every account's profiles, in place of the lab's own.
     """
 
-    def __init__(self, lab: Lab, name: str = "ams", tunnels: int = 4) -> None:
+    def __init__(
+        self, lab: Lab, name: str = "ams", *, tunnels: int = 4, profiles: Path | None = None
+    ) -> None:
         self.lab, self.name = lab, name
         self.folder = Path(tempfile.mkdtemp(prefix="sonde-at-"))  # short: it holds a socket
         self.folder.chmod(0o755)
         self.socket = self.folder / "helper.sock"
         self.log = self.folder / "helper.log"
         self._config = self.folder / "agent.toml"
-        self._config.write_text(f'vantage = "{name}"\ncollector = "127.0.0.1:7443"\n{_settings(lab, tunnels)}')
+        head = f'vantage = "{name}"\ncollector = "127.0.0.1:7443"\n[limits]\ntunnels = {tunnels}\n'
+        self._config.write_text(head + _accounts(lab, profiles))
         self._helper: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -157,19 +170,50 @@ class Vantage:
             connection.sendall(frames.encode(tunnel_pb2.HelperRequest(open=request)))
             yield connection
 
-    def agent(self, task: control_pb2.Task, **options: Any) -> subprocess.Popen[Any]:
-        """An agent that runs a connection check once, in a process of its own; `rows` reads what it says."""
-        return self.popen("support.connection_run", self.socket, json_format.MessageToJson(task), **options)
+    @contextlib.contextmanager
+    def agents(self) -> Iterator["Agents"]:
+        """Somewhere to start agents quickly."""
+        with self.popen(
+            "support.connection_run", self.socket, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            yield Agents(process)
 
     def measure(self, task: control_pb2.Task) -> list[pb.Result]:
         """What a run of that task by an agent yields."""
-        with self.agent(task, stdout=subprocess.PIPE) as agent:
-            return rows(agent.communicate(timeout=60)[0])
+        with self.agents() as agents:
+            agents.order(task)
+            return agents.results()
 
 
-def rows(said: bytes) -> list[pb.Result]:
-    """The results of an agent's run."""
-    return [json_format.ParseDict(row, pb.Result()) for row in json.loads(said)]
+class Agents:
+    """A process that starts an agent for each task: what they import, it has imported.
+
+    Args:
+        process: `support.connection_run` at a vantage.
+    """
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def order(self, task: control_pb2.Task) -> None:
+        """Start an agent that runs the task once."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json_format.MessageToJson(task, indent=None) + "\n")
+        self._process.stdin.flush()
+
+    def results(self) -> list[pb.Result]:
+        """What the next agent that is done has measured."""
+        assert self._process.stdout is not None
+        return [
+            json_format.ParseDict(row, pb.Result()) for row in json.loads(self._process.stdout.readline())
+        ]
+
+    @property
+    def running(self) -> list[int]:
+        """The pids of agents at work, as this host counts."""
+        tree = residue.descendants(self._process.pid)
+        parents = {pid: parent for pid, parent in residue.processes() if pid in tree}
+        return [pid for pid, parent in parents.items() if parent != self._process.pid]
 
 
 def connection(way: Way, *inside: control_pb2.Task, **fields: Any) -> control_pb2.Task:
@@ -185,10 +229,9 @@ def opened(way: Way, *inside: control_pb2.Task, **fields: Any) -> tunnel_pb2.Ope
     return tunnel_pb2.OpenTunnel(credential=way.credential, profile=way.profile, inside=inside, **fields)
 
 
-def _settings(lab: Lab, tunnels: int) -> str:
-    accounts = {way.credential for way in WAYS.values()}
-    lines = [f"[limits]\ntunnels = {tunnels}"]
-    for name in sorted(accounts):
-        lines.append(f'[credential.{name}]\nprofiles = "{lab.profiles / name}"')
+def _accounts(lab: Lab, profiles: Path | None) -> str:
+    lines = []
+    for name in sorted({way.credential for way in WAYS.values()}):
+        lines.append(f'[credential.{name}]\nprofiles = "{profiles or lab.profiles / name}"')
         lines += [f'{part}_file = "{lab.folder}/secrets/lab.{part}"' for part in ("username", "password")]
     return "\n".join([*lines, ""])

@@ -24,7 +24,12 @@ pytestmark = [
     pytest.mark.skipif(_LACK is not None, reason=f"tunnels: {_LACK}"),
 ]
 
-DENIED = "[policy]\nallow = ['10.99.1.0/24']\ndeny = ['203.0.113.0/24']\ndeny_targets = ['10.99.1.7']\n"
+MANY = ", ".join(f"'100.{number}.0.0/24'" for number in range(200))
+DENIED = f"""[policy]
+allow = ['10.99.1.0/24']
+deny = ['203.0.113.0/24', {MANY}]
+deny_targets = ['10.99.1.7']
+"""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +41,7 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
 
 @pytest.fixture(scope="module")
 def host(provider: Provider) -> Iterator[Host]:
-    """A host with a policy of its own."""
+    """A host with a policy of its own, longer than what the kernel takes in at once."""
     with Host(provider, DENIED) as made:
         yield made
 
@@ -54,7 +59,7 @@ def exit_url(provider: Provider) -> Iterator[str]:
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
+            self.send_response(200 if self.path == "/ip" else 403)
             self.end_headers()
             self.wfile.write(self.client_address[0].encode() + b"\n")
 
@@ -103,6 +108,13 @@ def test_the_exit_is_seen_from_inside(host: Host, exit_url: str) -> None:
     assert kinds(events) == ["stage", "up", "ended"], events
     assert events[1].up.exit_address == OURS
     assert 0 < events[1].up.first_byte_ms < 1000
+
+
+def test_an_exit_url_that_refuses_the_exit_is_no_fault_of_the_tunnel(host: Host, exit_url: str) -> None:
+    """An answer that names no address came through the tunnel: it is up, its exit unknown, and it is used."""
+    events = host.ask(wanted(exit_url=exit_url.replace("/ip", "/closed"), inside=[ping()]))
+    assert kinds(events) == ["stage", "up", "task", "result", "ended"], events
+    assert (events[1].up.exit_address, events[-1].ended.failure) == ("", pb.FAILURE_NONE)
 
 
 def test_a_tunnel_that_passes_nothing_is_no_success(host: Host) -> None:

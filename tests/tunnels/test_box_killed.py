@@ -146,3 +146,17 @@ def test_a_helper_that_is_stopped_tells_and_takes_all_along(
     assert (ended.failure, "stopped" in ended.detail) == (pb.FAILURE_LOCAL, True)
     host.start()
     assert traces(provider.host) == before
+
+
+def test_a_keeper_that_is_stopped_again_and_again_still_says_goodbye(host: Host) -> None:
+    """A service manager signals every process, and the helper its keepers: the agent is told nonetheless."""
+    with host.held() as held:
+        keeper, first = host.tunnel("keeper"), host.tunnel("first process")
+        assert keeper is not None
+        assert first is not None
+        os.kill(first, signal.SIGSTOP)  # so that it is not gone before the signals are through
+        for _ in range(5):
+            os.kill(keeper, signal.SIGTERM)
+            time.sleep(0.02)
+        ended = held.until("ended").ended
+    assert (ended.failure, "stopped" in ended.detail) == (pb.FAILURE_LOCAL, True)

@@ -46,7 +46,7 @@ def vpn(lab: Lab, file: str, *argv: str, account: str = "lab") -> tuple[int, dic
 
 @pytest.mark.parametrize("key", WAYS)
 def test_a_profile_of_each_protocol_tells_stages_paths_exit_and_speed(lab: Lab, key: str) -> None:
-    """Every stage, ping direct and through, loss, speed and exit are in the JSON; exit and delay are the truth."""
+    """Stages, ping direct and through, loss, speed and exit are in the JSON; exit and delay are the truth."""
     truth = next(one for one in lab.truth()["servers"] if one["key"] == key)
     urls = ("--exit-url", EXIT_URL, "--url", "http://203.0.113.1/bytes", "--seconds", "2s")
     code, row = vpn(lab, WAYS[key], "--count", "5", *urls)
@@ -85,15 +85,25 @@ def test_the_report_says_the_same_in_words(lab: Lab) -> None:
         ("wg-not-a-vpn.conf", "refused", "transport"),
         ("wg-no-traffic.conf", "timeout", "first_byte"),
         ("wg-leaky.conf", "leak", "first_byte"),
+        ("wg-busy.conf", "busy", "handshake"),
+        ("wg-garbage.conf", "protocol", "handshake"),
+        ("ovpn-udp-silent.ovpn", "timeout", "transport"),
+        ("ovpn-udp-garbage.ovpn", "protocol", "transport"),
+        ("ovpn-udp-not-a-vpn.ovpn", "refused", "transport"),
+        ("ovpn-udp-expired-cert.ovpn", "certificate", "handshake"),
+        ("ovpn-tcp-silent.ovpn", "timeout", "transport"),
+        ("ovpn-tcp-garbage.ovpn", "protocol", "handshake"),
         ("ovpn-tcp-not-a-vpn.ovpn", "refused", "transport"),
         ("ovpn-udp-untrusted.ovpn", "certificate", "handshake"),
+        ("ike-silent.sswan", "timeout", "transport"),
+        ("ike-garbage.sswan", "protocol", "transport"),
         ("ike-not-a-vpn.sswan", "refused", "transport"),
         ("ike-untrusted.sswan", "certificate", "auth"),
     ],
 )
 def test_what_is_broken_is_told_by_its_own_name(lab: Lab, file: str, failure: str, stage: str) -> None:
     """Each server that misbehaves yields its failure and stage, never success."""
-    code, row = vpn(lab, f"faults/{file}", "--count", "3", "--exit-url", EXIT_URL, "--timeout", "12s")
+    code, row = vpn(lab, f"faults/{file}", "--count", "3", "--exit-url", EXIT_URL, "--timeout", "5s")
     assert code == 1
     assert (row["failure"], row["stage"], row["connection_success"]) == (failure, stage, False)
     assert row["detail"]

@@ -140,3 +140,21 @@ def test_root_without_a_service_uses_the_configuration(host: Host, provider: Pro
         told = asyncio.run(events_of(tunnels, wanted(inside=[ping()])))
     tunnels.close()
     assert told[-1].ended.failure == pb.FAILURE_NONE
+
+
+def connect_until_it_ends(tunnels: Tunnels) -> None:
+    """One request after the other, for some seconds."""
+    for _ in range(200_000):
+        tunnels._connect().close()
+
+
+async def test_a_helper_of_our_own_that_can_not_start_says_so_each_time(tmp_path: Path) -> None:
+    """One request that falls into the moment of its end is told like those before and after."""
+    tunnels = Tunnels("", tmp_path / "none.toml")
+    try:
+        with pytest.raises(TunnelError, match="closed the connection"):
+            connect_until_it_ends(tunnels)
+        with pytest.raises(TunnelError, match="closed the connection"):
+            await tunnels.describe("acme", "a.conf")
+    finally:
+        tunnels.close()

@@ -55,12 +55,34 @@ def test_each_reason_is_the_true_one() -> None:
     assert admission.start() == []
     assert [(m.slot.nominal_ns, m.reason) for m in admission.offer(Slot("b", 4, NORMAL))] == [(3, CAPACITY)]
     assert admission.offer(Slot("x", 5, EXCLUSIVE)) == []
-    assert [(m.slot.key, m.reason) for m in admission.offer(Slot("c", 6, NORMAL))] == [("c", DISPLACED)]
+    assert admission.offer(Slot("c", 6, NORMAL)) == []
     admission.finish("a")
     assert [slot.key for slot in admission.start()] == ["x"]
     assert admission.start() == []
+    assert [(m.slot.nominal_ns, m.reason) for m in admission.offer(Slot("c", 7, NORMAL))] == [(6, DISPLACED)]
     admission.finish("x")
     assert [slot.key for slot in admission.start()] == ["b"]
+
+
+def test_who_waited_through_an_exclusive_run_goes_before_the_next() -> None:
+    """Exclusive runs in a row starve nobody: between two of them all that waited runs, and nothing newer."""
+    admission = Admission(2)
+    for number in (1, 2):
+        admission.offer(Slot(f"x{number}", number, EXCLUSIVE))
+    assert [slot.key for slot in admission.start()] == ["x1"]
+    for key in ("a", "b", "c"):
+        assert admission.offer(Slot(key, 3, NORMAL)) == []
+    admission.finish("x1")
+    assert [slot.key for slot in admission.start()] == ["a", "b"]
+    admission.offer(Slot("newer", 4, NORMAL))
+    admission.finish("a")
+    assert [slot.key for slot in admission.start()] == ["c"]
+    for key in ("b", "c"):
+        assert admission.start() == []
+        admission.finish(key)
+    assert [slot.key for slot in admission.start()] == ["x2"]
+    admission.finish("x2")
+    assert [slot.key for slot in admission.start()] == ["newer"]
 
 
 def test_background_waits_for_normal() -> None:

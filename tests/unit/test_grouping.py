@@ -78,3 +78,11 @@ def test_joining_loses_no_kind_and_doubles_none(plans: list[list[control_pb2.Tas
     if len(plans) > 1:
         assert sorted(runs, key=str) == sorted(asked, key=str)
     assert set(runs) == asked
+
+
+def test_only_openvpn_over_udp_settles() -> None:
+    """Its server keeps a session for 5 s after the goodbye; the others end with it."""
+    spec = control_pb2.ConnectionSpec
+    assert grouping.settle_s(control_pb2.Task(connection=spec(protocol="OpenVPN-UDP"))) > 5
+    for protocol in ("OpenVPN-TCP", "IKEv2", "WireGuard"):
+        assert grouping.settle_s(control_pb2.Task(connection=spec(protocol=protocol))) == 0

@@ -157,3 +157,60 @@ def test_any_text_is_an_address_or_a_name(text: str) -> None:
     assert reason is None or reason
     Policy(PolicyRules()).refuse_task(endpoint("HTTP", f"http://{text}/"))
     Policy(PolicyRules()).refuse_task(endpoint("TCP", text, connect_to=[text], sni=text, host=text))
+
+
+def tunnel(*inside: control_pb2.Task, **fields: str) -> control_pb2.Task:
+    """A connection task."""
+    task = control_pb2.Task(key="k", target="se1")
+    task.connection.inside.extend(inside)
+    for name, value in fields.items():
+        setattr(task.connection, name, value)
+    task.connection.credential = "acme"
+    return task
+
+
+def load(**fields: str | int) -> control_pb2.Task:
+    """A throughput task."""
+    task = control_pb2.Task(key="k", target="t")
+    for name, value in fields.items():
+        setattr(task.throughput, name, value)
+    task.throughput.download = True
+    return task
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        (load(url="http://10.0.0.1/1g"), "10.0.0.0/8"),
+        (load(url="http://example.com/1g", upload_url="https://127.1/put"), "127.0.0.0/8"),
+        (load(engine=results_pb2.ENGINE_IPERF3, server="192.168.0.9:5201"), "192.168.0.0/16"),
+        (load(engine=results_pb2.ENGINE_NDT7, url="wss://169.254.169.254/"), "169.254.0.0/16"),
+        (load(url="ftp://example.com/1g"), "no target"),
+        (tunnel(direct_host="10.0.0.1"), "10.0.0.0/8"),
+        (tunnel(exit_url="http://10.0.0.1/ip"), "10.0.0.0/8"),
+        (tunnel(exit_url="https://example.com/ip"), "no target"),
+        (tunnel(ping("10.0.0.1")), "inside the tunnel"),
+        (tunnel(load(url="http://10.0.0.1/")), "inside the tunnel"),
+        (tunnel(endpoint("HTTP", "http://127.0.0.1/")), "inside the tunnel"),
+        (tunnel(tunnel()), "no tunnel opens in a tunnel"),
+    ],
+)
+def test_tunnels_and_loads_are_judged_with_all_in_them(task: control_pb2.Task, words: str) -> None:
+    """Wherever a task names a denied place, inside a tunnel too, it is refused in words."""
+    assert words in (Policy(PolicyRules()).refuse_task(task) or "")
+
+
+def test_what_a_tunnel_usually_does_is_allowed() -> None:
+    """The gateway, a page, a transfer and an exit URL of the world pass; a server out of a list is judged."""
+    usual = tunnel(
+        ping(""), endpoint("HTTP", "https://example.com/"), load(url="http://example.com/1g"),
+        exit_url="http://example.com/ip",
+    )  # fmt: skip
+    assert Policy(PolicyRules()).refuse_task(usual) is None
+    only_direct = Policy(PolicyRules(checks=("connection", "ping")))
+    assert only_direct.refuse_task(tunnel(ping(""))) is None
+    assert "throughput" in (only_direct.refuse_task(usual) or "") or "endpoint" in (
+        only_direct.refuse_task(usual) or ""
+    )
+    usual.connection.place.host = "10.1.2.3"
+    assert "10.0.0.0/8" in (Policy(PolicyRules()).refuse_task(usual) or "")

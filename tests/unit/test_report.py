@@ -253,3 +253,79 @@ def test_options_that_argparse_refuses(argv: list[str], capsys: pytest.CaptureFi
         byhand.parse(argv[0], argv[1:])
     assert end.value.code == 2
     assert "error:" in capsys.readouterr().err
+
+
+TUNNEL = control_pb2.Task(
+    key="by-hand", target="se1.conf", connection=control_pb2.ConnectionSpec(profile="x")
+)
+UP = pb.Performance(
+    protocol="WireGuard", family=4, backend="wireguard-go", connection_success=True, connection_time_ms=26.5,
+    handshake_ms=26.5, first_byte_ms=70, direct_ping_ms=19.5, direct_packet_loss_pct=0, direct_jitter_ms=0.1,
+    ping_ms=20.1, packet_loss_pct=10, sent=10, received=9, exit_address="203.0.113.7", engine=pb.ENGINE_HTTP,
+    streams=4, download_mbps=48.25, download_p50_mbps=48, download_p90_mbps=49, down_bytes=50_000_000,
+    direct_download_mbps=93.4, loaded_ping_ms=31, tcp_min_rtt_ms=20, retransmits=3,
+)  # fmt: skip
+
+
+def test_a_tunnel_run_tells_stages_both_paths_speed_and_exit() -> None:
+    """Direct and through stand below each other; what was not measured has no line."""
+    text = report.render(TUNNEL, [pb.Result(performance=UP)], color=False)
+    for line in (
+        "vpn  se1.conf → WireGuard (IPv4)",
+        "  ✓ connected in 26.5 ms by wireguard-go",
+        "  handshake      26.5 ms",
+        "  ping       direct   19.5 ms · 0 % lost · jitter 0.100 ms",
+        "  ping       through  20.1 ms · 10 % lost",
+        "  download   48.2 Mbit/s (median 48.0, p90 49.0)",
+        "  loaded rtt 31.0 ms",
+        "  direct     down 93.4 Mbit/s",
+        "  exit       203.0.113.7",
+    ):
+        assert line in text.splitlines()
+    assert "auth" not in text
+    assert report.succeeded(pb.Result(performance=UP))
+
+
+def test_a_tunnel_that_failed_says_why_and_where() -> None:
+    """One line with failure, stage and words; the baseline is still told."""
+    failed = pb.Performance(
+        protocol="WireGuard", failure=pb.FAILURE_LEAK, stage=pb.STAGE_FIRST_BYTE, detail="the world sees us",
+        connection_success=False, direct_ping_ms=19.5, direct_packet_loss_pct=0,
+    )  # fmt: skip
+    result = pb.Result(performance=failed)
+    text = report.render(TUNNEL, [result], color=False)
+    assert "✗ it leaks waiting for the first byte: the world sees us" in text
+    assert "direct   19.5 ms" in text
+    assert not report.succeeded(result)
+
+
+def test_a_check_through_a_tunnel_is_told_as_itself() -> None:
+    """The tunnel has one line, then comes the check's report; a tunnel that failed has its own instead."""
+    page = control_pb2.Task(
+        endpoint=control_pb2.EndpointSpec(kind=pb.ENDPOINT_KIND_HTTP, url="http://a.test/")
+    )
+    through = control_pb2.Task(key=report.THROUGH, target="se1.conf")
+    through.connection.inside.append(page)
+    found = pb.Result(
+        endpoint=pb.Endpoint(kind=pb.ENDPOINT_KIND_HTTP, ok=True, status=200, address="192.0.2.1")
+    )
+    lines = report.render(through, [pb.Result(performance=UP), found], color=False).splitlines()
+    assert lines[0] == "vpn  se1.conf → WireGuard (IPv4), ✓ connected in 26.5 ms by wireguard-go"
+    assert lines[2] == "http  http://a.test/ → 192.0.2.1"
+    dead = pb.Performance(failure=pb.FAILURE_TIMEOUT, stage=pb.STAGE_HANDSHAKE, connection_success=False)
+    assert "✗ timeout in the handshake" in report.render(through, [pb.Result(performance=dead)], color=False)
+
+
+def test_a_transfer_tells_rate_load_and_cost() -> None:
+    """Verdict is the rate; a failure stands first and keeps what was measured."""
+    task = control_pb2.Task(throughput=control_pb2.ThroughputSpec(url="http://a.test/1g"))
+    row = pb.Performance()
+    row.CopyFrom(UP)
+    text = report.render(task, [pb.Result(performance=row)], color=False)
+    assert "  ✓ download 48.2 Mbit/s (median 48.0, p90 49.0)" in text.splitlines()
+    assert "  tcp        rtt min 20.0 ms · 3 retransmits" in text.splitlines()
+    assert "by HTTP, 4 streams" in text
+    row.failure, row.stage, row.detail = pb.FAILURE_RESET, pb.STAGE_TRANSFER, "gone"
+    text = report.render(task, [pb.Result(performance=row)], color=False)
+    assert "✗ connection lost in the middle of the answer: gone" in text
+    assert "download   48.2" in text

@@ -113,6 +113,7 @@ def test_every_mistake_is_told_at_once_with_its_path(tmp_path: Path) -> None:
         ("name", "end of document: is not TOML: Expected '=' after a key in a key/value pair"),
         ('name = "a"\nname = "b"', "is not TOML: Cannot overwrite a value"),
         (b'name = "\xff"', "line 1: is not UTF-8 text"),
+        ("name = " + "1" * 5000, "can't be read: Exceeds the limit"),
         ("name = 5", "name: must be a string, not 5"),
         ('name = "x"\nlimits = 3', "limits: must be a table, not 3"),
         ('name = "x"\nservers = {}', "servers: must be a list, not a table"),

@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
+import pytest
 from support.lease_server import LeaseServer, lease_server
 
 from sonde_agent.budget import Budget
@@ -16,6 +17,7 @@ from sonde_agent.control.leases import Leases
 from sonde_agent.journal import Journal
 from sonde_agent.net.icmp import Engines
 from sonde_agent.policy import Policy
+from sonde_agent.run import NotRun, Runs
 from sonde_agent.runner import Runner
 from sonde_agent.tunnel.helper_rules import Rules
 from sonde_agent.uplink.channel import Channels
@@ -228,6 +230,32 @@ async def test_throughput_keeps_to_its_bytes(tmp_path: Path) -> None:
         await host.until(lambda: bool(host.store.of("missed")))
     assert len(host.throughput.tasks) == 3  # each has cost 1000 of 12 000, and 10 000 must be left
     assert host.budget.room(Clock().wall_us()) == 9_000
+
+
+async def test_a_run_that_was_cut_has_cost_all_that_was_booked(tmp_path: Path) -> None:
+    """What had moved when the deadline came, or the lease was lost, nobody knows: it counts as all."""
+    async with lease_server() as (collector, _):
+        budget, probe = Budget(tmp_path / "budget.json"), Probe("throughput")
+        budget.per_month, probe.takes_s = 25_000, 60.0
+        runs = Runs(
+            clock=Clock(),
+            kinds={"throughput": probe},
+            context=Context(icmp=Engines()),
+            is_ready=lambda: True,
+            leases=Leases(Channels(f"127.0.0.1:{collector.port}"), Identity("v", "1", b"i" * 16)),
+            budget=budget,
+        )
+        late = load("late")
+        late.timeout_ms = 100
+        (result,) = await runs.run(late)
+        assert result.performance.failure == pb.FAILURE_TIMEOUT
+        assert budget.room(Clock().wall_us()) == 15_000
+        collector.ttl_ms, collector.renews = 600, False
+        lost = load("lost")
+        lost.timeout_ms = 30_000
+        with pytest.raises(NotRun):
+            await runs.run(lost)
+        assert budget.room(Clock().wall_us()) == 5_000
 
 
 async def test_an_unknown_account_is_refused_in_words(tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 - At most `limit` runs go on at once. A slot that finds no room waits until its task's next slot is due; then
   it is missed: CAPACITY.
 - A slot whose task is still running is missed: OVERLAP.
-- An exclusive run starts when nothing runs, and while it waits or runs nothing else starts; what comes due
-  meanwhile is missed at once: DISPLACED.
+- An exclusive run starts when nothing runs, and while it waits or runs nothing else starts. What comes due
+  meanwhile waits like that which finds no room, and where it waits in vain it is missed: DISPLACED. Who
+  waited through one exclusive run goes before the next.
 - Background runs start only when no normal one waits.
 - A slot may stand for several tasks that are run together; each of them is accounted for.
 - Of the runs at once, at most `tunnels` open a tunnel; a slot that waits for one lets others pass.
@@ -36,6 +37,7 @@ class Slot:
         members: keys of its tasks; empty = `key` is the only one.
         tunnel: it opens a tunnel.
         until_ns: how long a lease is asked for again [BOOTTIME]; 0 = it was not asked for yet.
+        displaced: an exclusive run held the vantage when it came due.
     """
 
     key: str
@@ -44,6 +46,7 @@ class Slot:
     members: tuple[str, ...] = ()
     tunnel: bool = False
     until_ns: int = 0
+    displaced: bool = False
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -71,6 +74,7 @@ class Admission:
             NORMAL: deque(),
             BACKGROUND: deque(),
         }
+        self._owed: set[str] = set()
 
     @property
     def running(self) -> int:
@@ -91,46 +95,52 @@ class Admission:
             passed = tuple(key for key in stale.tasks if key in slot.tasks)
             carried = tuple(key for key in stale.tasks if key not in slot.tasks)
             if passed:
-                missed.append(Missed(_part(stale, passed), CAPACITY))
+                reason = DISPLACED if stale.displaced or self._is_held() else CAPACITY
+                missed.append(Missed(_part(stale, passed), reason))
             if carried:
                 task_class = most_demanding((stale.task_class, slot.task_class))
                 slot = replace(slot, members=slot.tasks + carried, task_class=task_class)
         if slot.task_class != EXCLUSIVE and self._is_held():
-            missed.append(Missed(slot, DISPLACED))
-        else:
-            self._waiting[slot.task_class].append(slot)
+            slot = replace(slot, displaced=True)
+        self._waiting[slot.task_class].append(slot)
         return missed
 
     def start(self) -> list[Slot]:
         """Give the slots that start now; each counts as running until `finish`."""
+        if any(slot.task_class == EXCLUSIVE for slot in self._running.values()):
+            return []
+        exclusive = self._waiting[EXCLUSIVE]
         started: list[Slot] = []
-        if self._waiting[EXCLUSIVE]:
-            if not self._running:
-                started.append(self._waiting[EXCLUSIVE].popleft())
-                self._running[started[0].key] = started[0]
-            return started
-        if self._is_held():
-            return started
         for queue in (self._waiting[NORMAL], self._waiting[BACKGROUND]):
             for slot in tuple(queue):
                 if len(self._running) >= self._limit:
                     break
+                if exclusive and slot.key not in self._owed:
+                    continue
                 if slot.tunnel and self._tunnels_open() >= self._tunnels:
                     continue
                 queue.remove(slot)
-                self._running[slot.key] = slot
+                self._begin(slot)
                 started.append(slot)
+        if exclusive and not self._running:
+            started.append(exclusive.popleft())
+            self._begin(started[0])
         return started
 
     def finish(self, key: str) -> None:
         """Count the run of `key` as over."""
-        del self._running[key]
+        if self._running.pop(key).task_class == EXCLUSIVE:
+            self._owed = {slot.key for slot in (*self._waiting[NORMAL], *self._waiting[BACKGROUND])}
 
     def withdraw(self, keys: frozenset[str]) -> None:
         """Forget waiting slots of tasks that are no longer assigned."""
         for task_class, queue in self._waiting.items():
             left = ((slot, tuple(key for key in slot.tasks if key not in keys)) for slot in queue)
             self._waiting[task_class] = deque(_part(slot, tasks) for slot, tasks in left if tasks)
+
+    def _begin(self, slot: Slot) -> None:
+        self._running[slot.key] = slot
+        self._owed.discard(slot.key)
 
     def _withdraw(self, key: str) -> Slot | None:
         """Take the waiting slot of `key` back."""

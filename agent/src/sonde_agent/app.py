@@ -12,7 +12,7 @@ import structlog
 from sonde_agent import VERSION, memory
 from sonde_agent.agent_metrics import Sources, metrics_of
 from sonde_agent.budget import Budget
-from sonde_agent.capabilities import capabilities
+from sonde_agent.capabilities import capabilities, tunnel_capabilities
 from sonde_agent.checks.base import Context
 from sonde_agent.checks.kinds import KINDS
 from sonde_agent.clock import Clock
@@ -41,6 +41,8 @@ FINISH_WITHIN_S = 5.0
 """What runs when the service is told to stop gets this long: most pings and all HTTPS checks end by then."""
 
 _SEND_LAST_WITHIN_S, _SEND_LAST_POLL_S = 2.0, 0.02  # a write takes the collector some 10 ms
+
+_TUNNELS_EVERY_S = 60.0
 
 _STATS_EVERY_S = 5.0  # counting what waits reads the spool: not for every scrape, and not on the event loop
 
@@ -88,7 +90,7 @@ class App:
         self._started_us = self._clock.wall_us()
         self._stats: SpoolStats = spool.stats()
         self._tunnels = Tunnels(config.tunnels.helper, path)
-        self._capabilities = capabilities(config, self._tunnels)
+        self._capabilities = capabilities(config)
         self._budget = Budget(config.state_dir / "budget.json", config.limits.throughput_day)
         self._notifier = Notifier()
         self._exchange = ClockExchange()
@@ -150,6 +152,7 @@ class App:
                         ("control", self._control.run()),
                         ("metrics", self._serve_metrics()),
                         ("stats", self._keep_stats()),
+                        ("tunnels", self._look_for_tunnels()),
                     )
                 ]
                 group.create_task(self._runner.run(), name="runner")
@@ -211,6 +214,16 @@ class App:
         link = "connected" if self._uplink.state.connected else self._uplink.state.last_error or "connecting"
         fit = self._readiness.reason or "ready"
         return f"{self._runner.tasks} tasks, {self._stats.rows} results waiting, {link}, {fit}"
+
+    async def _look_for_tunnels(self) -> None:
+        """Ask until there is a helper: it may be installed, or started, after this agent."""
+        while self._config.credential:
+            found = await tunnel_capabilities(self._tunnels)
+            if found:
+                self._capabilities = [*self._capabilities, *found]
+                self._control.changed()
+                return
+            await asyncio.sleep(_TUNNELS_EVERY_S)
 
     async def _keep_stats(self) -> None:
         told = False

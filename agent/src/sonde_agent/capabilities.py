@@ -5,11 +5,11 @@ import contextlib
 from sonde_agent.config import AgentConfig
 from sonde_agent.net.icmp_socket import IcmpClosed, open_icmp
 from sonde_agent.net.resolve import host_lacks
-from sonde_agent.tunnel.client import Tunnels
+from sonde_agent.tunnel.client import TunnelError, Tunnels
 
 
-def capabilities(config: AgentConfig, tunnels: Tunnels) -> list[str]:
-    """Give "ping4", "ping6", "endpoint4", "endpoint6", "throughput", "tunnel", and each "credential:NAME"."""
+def capabilities(config: AgentConfig) -> list[str]:
+    """Give "ping4", "ping6", "endpoint4", "endpoint6", "throughput", and each "credential:NAME"."""
     found = []
     for family in (4, 6):
         lacks = host_lacks(family)
@@ -17,7 +17,13 @@ def capabilities(config: AgentConfig, tunnels: Tunnels) -> list[str]:
             open_icmp(family).sock.close()
             found += [] if lacks else [f"ping{family}"]
         found += [] if lacks else [f"endpoint{family}"]
-    found.append("throughput")
-    if tunnels.lacks() is None:
-        found.append("tunnel")
-    return found + [f"credential:{name}" for name in sorted(config.credential)]
+    return [*found, "throughput", *(f"credential:{name}" for name in sorted(config.credential))]
+
+
+async def tunnel_capabilities(tunnels: Tunnels) -> list[str]:
+    """Give "tunnel:BACKEND" for each way to open one here; asks the tunnel helper."""
+    try:
+        host = await tunnels.host()
+    except TunnelError:
+        return []
+    return [f"tunnel:{backend.name}" for backend in host.backends if not backend.lacks]

@@ -24,6 +24,8 @@ examples:
   sonde-agent check ping 192.0.2.1 --count 20
   sonde-agent check http https://www.example.com/
   sonde-agent check tls mail.example.com:993 --json
+  sonde-agent check vpn se-sto-wg-001.conf --exit-url http://ip.example.com/
+  sonde-agent check http https://www.example.com/ --through se-sto-wg-001.conf
 """
 _SPOOL_EXAMPLES = """\
 examples:
@@ -46,7 +48,7 @@ examples:
 _HELPER_EXAMPLES = """\
 examples:
   sonde-agent tunnel-helper --config /etc/sonde/agent.toml --socket /run/sonde/helper.sock --user sonde
-  systemctl enable --now sonde-helper.socket     started when the agent first asks
+  a systemd socket unit may start it instead: without --socket it takes the socket that systemd passes
 """
 
 _OUTPUT_FAILED = (errno.ENOSPC, errno.EIO, errno.EDQUOT)

@@ -26,12 +26,12 @@ _TIMEX_STATUS_AT = 40
 _DAY_US = 86_400_000_000
 
 
-def examine(config: AgentConfig | None) -> Iterator[Finding]:
+def examine(config: AgentConfig | None, path: Path | None = None) -> Iterator[Finding]:
     """Look at this host, and with a configuration also at what that names."""
     yield from (icmp(4), icmp(6), raw_socket(), route(4), route(6), kernel_stamps(), tun(), time_sync())
     if config is None:
         return
-    yield from diagnosis.examine(config)
+    yield from diagnosis.examine(config, path)
     yield state_space(config)
     yield collector(config)
     if config.tls is not None:

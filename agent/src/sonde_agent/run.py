@@ -11,6 +11,7 @@ from sonde_agent.checks.base import Check, CheckImpossible, Context
 from sonde_agent.checks.throughput.pure import plan_of
 from sonde_agent.clock import Clock, is_step
 from sonde_agent.control.leases import Denied, Lease, LeaseLost, Leases
+from sonde_agent.keys import KeyBusy, Keys
 from sonde_agent.tunnel.client import TunnelError
 from sonde_proto.quality import Quality
 from sonde_proto.v1 import control_pb2
@@ -18,6 +19,7 @@ from sonde_proto.v1 import results_pb2 as pb
 
 _WIREGUARD = "WireGuard"
 _LONGEST_DETAIL = 200
+_MOST_TOLD = 1000  # reasons that are remembered as told
 
 log = structlog.get_logger()
 
@@ -28,10 +30,14 @@ class NotRun(Exception):
     Args:
         reason: as a row of missed slots tells it.
         retry_after_s: when it may be worth to try again; None = not for this slot.
+        began: it had begun, and was cut.
     """
 
-    def __init__(self, reason: pb.MissReason.ValueType, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, reason: pb.MissReason.ValueType, retry_after_s: float | None = None, *, began: bool = False
+    ) -> None:
         super().__init__(pb.MissReason.Name(reason))
+        self.began = began
         self.reason = reason
         self.retry_after_s = retry_after_s
 
@@ -64,6 +70,7 @@ class Runs:
         self._is_ready = is_ready
         self._leases = leases
         self._budget = budget
+        self._keys = Keys()
         self._told: set[tuple[str, str]] = set()
 
     async def run(self, task: control_pb2.Task) -> list[pb.Result]:
@@ -73,12 +80,12 @@ class Runs:
             NotRun: there is no lease, or there are no bytes left.
         """
         difference_us, ready = self._clock.difference_us(), self._is_ready()
-        booked, used = self._book(task), 0
+        booked = used = self._book(task)  # unless it is known to be less
         try:
             results = await self._with_lease(task)
-            used = sum(map(_cost, results))
-        except asyncio.CancelledError:
-            used = booked  # nobody knows what it has cost
+            used = _cost(results, booked) if booked else 0
+        except NotRun as not_run:
+            used = booked if not_run.began else 0
             raise
         finally:
             if booked and self._budget is not None:
@@ -99,16 +106,26 @@ class Runs:
 
     async def _with_lease(self, task: control_pb2.Task) -> list[pb.Result]:
         try:
-            wants = grouping.wants(task, await self._key_id(task))
+            key_id = await self._key_id(task)
         except TunnelError as error:
             self._tell_once(task.key, "tunnel_impossible", error.detail)
             return [self._failed(task, error)]
+        wants = grouping.wants(task, key_id)
         if not wants:
             return await self._measure(task)
         if self._leases is None:
             raise NotRun(pb.MISS_REASON_NO_LEASE)
         try:
-            async with self._leases.hold(task.target, wants) as lease:
+            with self._keys.use(key_id, handshake_only=task.connection.handshake_only):
+                return await self._leased(task, wants, self._leases)
+        except KeyBusy:
+            raise NotRun(pb.MISS_REASON_NO_LEASE, 0) from None
+
+    async def _leased(
+        self, task: control_pb2.Task, wants: list[control_pb2.Want], leases: Leases
+    ) -> list[pb.Result]:
+        try:
+            async with leases.hold(task.target, wants) as lease:
                 lease.settle_s = grouping.settle_s(task)
                 results = await self._measure(task)
                 _tell(lease, results)
@@ -119,18 +136,19 @@ class Runs:
             raise NotRun(denied.reason, None if waits_for_a_person else denied.retry_after_s) from None
         except LeaseLost as lost:
             log.warning("run_ended", task=task.key, reason=str(lost))
-            raise NotRun(pb.MISS_REASON_NO_LEASE) from None
+            raise NotRun(pb.MISS_REASON_NO_LEASE, began=True) from None
 
     async def _key_id(self, task: control_pb2.Task) -> str:
         """Give what the key of a WireGuard profile is known by; "" = there is none."""
         spec, tunnels = task.connection, self._context.tunnels
         if spec.protocol != _WIREGUARD:
             return ""
+        profile = "" if spec.HasField("place") else spec.profile  # "" = the template
         if not spec.handshake_only and tunnels is not None:
-            return (await tunnels.describe(spec.credential, spec.profile)).key_id
+            return (await tunnels.describe(spec.credential, profile)).key_id
         from sonde_agent.checks.connection.handshake import key_id  # noqa: PLC0415 -- few agents read profiles
 
-        return await key_id(spec, self._context.rules)
+        return await key_id(spec.credential, profile, self._context.rules)
 
     def _failed(self, task: control_pb2.Task, error: TunnelError) -> pb.Result:
         check = self._kinds[task.WhichOneof("spec") or ""]
@@ -156,6 +174,8 @@ class Runs:
 
     def _tell_once(self, key: str, event: str, reason: str, error: Exception | None = None) -> None:
         if (event, reason) not in self._told:  # what this host lacks, it lacks for every task
+            if len(self._told) >= _MOST_TOLD:
+                self._told.clear()
             self._told.add((event, reason))
             log.warning(event, task=key, reason=reason, exc_info=error)
 
@@ -167,8 +187,16 @@ def _tell(lease: Lease, results: list[pb.Result]) -> None:
     lease.connected = row.connection_success or row.stage >= pb.STAGE_FIRST_BYTE
 
 
-def _cost(result: pb.Result) -> int:
-    return result.performance.down_bytes + result.performance.up_bytes
+def _cost(results: list[pb.Result], booked: int) -> int:
+    """Give what a run has cost; where it ended in the midst of a transfer, all that was booked for it."""
+    row = results[0].performance
+    cost = sum(result.performance.down_bytes + result.performance.up_bytes for result in results)
+    in_transfer = row.stage == pb.STAGE_TRANSFER and not cost
+    cut = row.stage in (pb.STAGE_NONE, pb.STAGE_TRANSFER) and row.failure in (
+        pb.FAILURE_TIMEOUT,
+        pb.FAILURE_INTERNAL,
+    )
+    return booked if cut or in_transfer else cost
 
 
 def _flag(result: pb.Result, quality: int) -> None:

@@ -33,6 +33,7 @@ ASK_AGAIN_SHARE = 4
 ASK_AGAIN_MOST_NS = 60 * SECOND_NS
 
 _LEAST_RETRY_S = 1.0
+_GOODBYE_WITHIN_S = 4.0  # a tunnel that is cut tells its provider, and gives its lease back
 _NS_PER_MS = 1_000_000
 
 log = structlog.get_logger()
@@ -169,7 +170,7 @@ class Runner:
             run.cancel()
         if cut:
             log.info("runs_cut", count=len(cut))
-            await asyncio.wait(cut, timeout=1.0)
+            await asyncio.wait(cut, timeout=_GOODBYE_WITHIN_S)
 
     def _refuse(self, task: control_pb2.Task) -> str | None:
         kind = task.WhichOneof("spec")

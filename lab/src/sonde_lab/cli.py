@@ -30,6 +30,9 @@ def main() -> int:
     given = parser.parse_args()
     try:
         return int(given.run(given))
+    except BrokenPipeError:  # the reader of our output went away (head, less)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except LabError as error:
         print(error, file=sys.stderr)
         return 1
@@ -39,8 +42,9 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     show = commands.add_parser(
         "demo",
         help="run the whole pipeline here and show what arrives",
-        description="Start an embedded PostgreSQL, a collector, two agents and two HTTPS edges; show what "
-        "arrives. Ctrl-C ends it. Exit 0 only if results of every check arrived from every agent.",
+        description="Start a virtual internet with VPN servers, an embedded PostgreSQL, a collector and two "
+        "agents; show what is measured beside what is true. An ordinary user gets direct checks instead. "
+        "Ctrl-C ends it. Exit 0 only if every agent's results arrived.",
         epilog="example: sonde-lab demo --seconds 60 --dir /tmp/demo",
     )
     show.add_argument(
@@ -48,6 +52,11 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     show.add_argument(
         "--dir", type=Path, default=Path("var/demo"), metavar="DIR", help="its files (default: var/demo)"
+    )
+    show.add_argument(
+        "--direct",
+        action="store_true",
+        help="without VPN servers: loopback addresses, pinged and asked directly",
     )
     show.set_defaults(run=_demo)
 
@@ -106,6 +115,7 @@ def _add_down(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "down",
         help="end the virtual internet",
         description="End the lab and remove its files but the logs. Nothing happens when none is up.",
+        epilog="example: sonde-lab down --dir /tmp/lab",
     )
     _add_dir(down)
     down.set_defaults(run=_down)
@@ -120,13 +130,15 @@ def _add_dir(parser: argparse.ArgumentParser) -> None:
 def _demo(given: argparse.Namespace) -> int:
     from sonde_lab import demo  # noqa: PLC0415 -- PostgreSQL's client and tables cost `exec` a quarter of a second
 
-    return demo.run(given.dir, given.seconds)
+    return demo.run(given.dir, given.seconds, direct=given.direct)
 
 
 def _up(given: argparse.Namespace) -> int:
     lab = Lab.up(given.dir, given.vantages, faults=not given.no_faults, background=True)
     print(f"up: vantages {', '.join(lab.vantages)}; profiles in {given.dir / 'profiles'}")
     print("try: sonde-lab truth; sonde-lab exec ams -- ping -c 3 192.0.2.11; sonde-lab down")
+    if os.geteuid() != 0:
+        print("no tunnel opens in an ordinary user's lab, only handshakes (--handshake-only): run it as root")
     return 0
 
 

@@ -38,6 +38,8 @@ _SYSCTLS = {
 }
 _PING = "echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range 2>/dev/null || "
 _PING += "echo 0 0 >/proc/sys/net/ipv4/ping_group_range\n"  # all that a user namespace of one group can say
+_SERVERS = Path("/run/lab/servers")
+"""The servers' own files by a name that is short wherever the lab's folder is."""
 _ORIGIN = [address for pair in ORIGIN_ADDRESSES.values() for address in pair]
 
 
@@ -72,6 +74,9 @@ def _start_vpn_servers(
 ) -> list[Callable[[], None]]:
     """Start all of them, side by side; give what returns when one is ready, for each."""
     folder.mkdir()
+    # OpenVPN takes no line of more than 256 characters, and a socket's path ends at 107.
+    _SERVERS.symlink_to(folder)
+    folder = _SERVERS
     books = openvpn.Books(folder / "users", folder / "sessions")
     books.users.touch(mode=0o600)
     books.users.write_text("".join(f"{name} {password}\n" for name, password in material.users.items()))

@@ -68,6 +68,8 @@ def load(path: Path, model: type[T]) -> T:
         raise ConfigError([f"line {line}: is not UTF-8 text"], path) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([_syntax(str(error))], path) from None
+    except ValueError as error:  # a number of thousands of digits
+        raise ConfigError([f"can't be read: {error}"], path) from None
     except RecursionError:
         raise ConfigError(["is nested too deeply"], path) from None
     try:

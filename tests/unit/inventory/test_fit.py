@@ -46,12 +46,10 @@ def plan(
     return Plan(key=key, checks=checks, every=Duration(every), servers="*", **more)  # type: ignore[arg-type]
 
 
-def told(of: Fleet, *, own_keys: bool = True) -> list[str]:
+def told(of: Fleet, *, own_keys: bool = True, protocol: str = "WireGuard") -> list[str]:
     """Give what does not fit."""
     ways = {
-        server.key: (
-            Way("WireGuard", "acc", "f", "h", 1, own_key=server.key.encode() if own_keys else b"one"),
-        )
+        server.key: (Way(protocol, "acc", "f", "h", 1, own_key=server.key.encode() if own_keys else b"one"),)
         for server in of.server
     }
     tasks = assign(of, ways)
@@ -134,6 +132,12 @@ def test_one_key_for_all_is_one_session() -> None:
     of = fleet(plan(every=60, checks=("connection", "ping")), servers=4, vantages=2)
     assert told(of) == []
     assert "1 key(s), each in use once" in told(of, own_keys=False)[0]
+
+
+def test_without_keys_every_vantage_may_have_a_session() -> None:
+    """OpenVPN has no key that is in use once: two sessions are worth two, however few the servers."""
+    of = fleet(plan(every=60, checks=("connection", "ping")), servers=1, vantages=20, sessions=2)
+    assert "2 session(s) give 48" in told(of, protocol="OpenVPN-UDP")[0]
 
 
 def test_smaller_runs_fit_as_well() -> None:

@@ -154,6 +154,63 @@ def test_gluetuns_list_is_read_by_section(tmp_path: Path) -> None:
         read(tmp_path, path + 'protocols = ["WireGuard"]\nsection = "other"')
 
 
+def test_names_that_no_table_or_terminal_takes_are_told(tmp_path: Path) -> None:
+    """Names with control characters, of no text or too long cost their own file and are shown safely."""
+    (tmp_path / "wg").mkdir()
+    folder = os.fsencode(tmp_path / "wg")
+    for name in (
+        b"de-a\xff.conf",
+        b"de-\x1b[31m.conf",
+        b"de-c\n.conf",
+        b"de-" + b"d" * 101 + b".conf",
+        b"de-e.conf",
+    ):
+        Path(os.fsdecode(os.path.join(folder, name))).write_text(CONF)  # noqa: PTH118 -- bytes
+    (tmp_path / "wg" / "\x1b[2J.txt").touch()
+    reading = read(tmp_path, 'path = "wg"\npattern = "{country}-{city}"')
+    assert [one.city for one in reading.listed] == [None, "E"]
+    assert reading.listed[0].unplaced.startswith('city "ddd')
+    told = [*reading.bad, *reading.other, reading.listed[0].unplaced]
+    assert len(reading.bad) == 3
+    assert all(line.isprintable() for line in told)
+
+
+@pytest.mark.parametrize(
+    "servers",
+    ['{"vpn": "wireguard", "n": ' + "1" * 5000 + "}", "[" * 100_000, '{"a": NaN', '"\\ud800"', "1"],
+    ids=["digits", "deep", "cut", "surrogate", "number"],
+)
+def test_a_list_that_is_nonsense_is_told_in_a_line(tmp_path: Path, servers: str) -> None:
+    """Whatever a list of servers holds, it is refused or its entries are, in words that can be printed."""
+    (tmp_path / "list.json").write_text('{"acme": {"servers": [' + servers + "]}}")
+    try:
+        told = read(tmp_path, 'path = "list.json"\nprotocols = ["WireGuard"]').bad
+    except ConfigError as error:
+        told = tuple(error.messages)
+    assert len(told) == 1
+    assert all(line.isprintable() for line in told)
+
+
+def test_a_cell_that_no_column_takes_costs_its_row(tmp_path: Path) -> None:
+    """Cities of any length, with NUL or escapes, and words without meaning are told safely by line."""
+    rows = ["\x00", "x" * 101, "\x1b[31m"]
+    (tmp_path / "list.csv").write_text(
+        "country,city,hostname,protocol,public_key\n"
+        + "".join(f"DE,B{city},h.acme.test,WireGuard,{KEY}\n" for city in rows)
+        + f"DE,B,h.acme.test,\x1b[31m,{KEY}\n\x1b[31m,B,h.acme.test,WireGuard,{KEY}\n"
+    )
+    reading = read(tmp_path, 'path = "list.csv"\nprotocols = ["WireGuard"]')
+    assert (reading.listed, len(reading.bad)) == ((), 5)
+    assert all(line.isprintable() and len(line) < 300 for line in reading.bad)
+
+
+def test_a_list_that_is_a_pipe_is_no_file(tmp_path: Path) -> None:
+    """A pipe in the place of a list is refused instead of waited for."""
+    os.mkfifo(tmp_path / "list.csv")
+    with pytest.raises(ConfigError, match="is no file"):
+        read(tmp_path, 'path = "list.csv"\nprotocols = ["WireGuard"]')
+
+
 def test_a_source_that_can_not_be_read_is_refused(tmp_path: Path) -> None:
     """A pattern without a city and a missing folder are mistakes of the fleet file."""
     with pytest.raises(ConfigError) as caught:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sonde_agent.net.handshake.wireguard_noise import Initiation, Keys, Meaning
+from sonde_agent.tunnel.backends.base import Secrets
 
 CLIENT, SERVER = (
     X25519PrivateKey.from_private_bytes(b"\x11" * 32),
@@ -125,3 +126,9 @@ def test_a_response_changed_anywhere_is_not_believed(at: int, flip: int) -> None
     changed[at] ^= flip
     meant = made.judge(bytes(changed))
     assert meant is not Meaning.AUTHENTIC or at in range(4, 8), "the sender's own index is not authenticated"
+
+
+def test_what_proves_who_we_are_is_in_no_repr() -> None:
+    """Neither keys nor an account's words reach a log by way of an object's repr."""
+    shown = repr(Keys(b"hush" * 8, bytes(32), b"hush" * 8)) + repr(Secrets("hush", "hush"))
+    assert "hush" not in shown

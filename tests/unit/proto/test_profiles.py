@@ -149,6 +149,8 @@ def test_the_lists_of_options_do_not_overlap() -> None:
         ("x.sswan", b"[" * 1_000_000),
         ("x.sswan", b'{"mtu": ' + b"9" * 1_000_000 + b"}"),
         ("x.sswan", b'{"remote": {"addr": "' + b"a." * 500_000 + b'"}}'),
+        ("x.sswan", b"{" + b",".join(b'"k%x": 1' % number for number in range(80_000)) + b"}"),
+        ("x.sswan", b'{"remote": {"addr": "a.b"}, "dns-servers": "' + b"192.0.2.1 " * 100_000 + b'"}'),
         ("x.conf", b"a" * (profiles.LARGEST + 1)),
         ("../../etc/passwd", b"root:x:0:0"),
         ("x.conf\n/etc/passwd:1: fine", b""),

@@ -67,9 +67,9 @@ def tunnels_of(task: control_pb2.Task, args: argparse.Namespace) -> Tunnels:
     """
     given = [Path(path).resolve() if path else None for path in (args.username_file, args.password_file)]
     tunnels = Tunnels.for_file(_file(args), username_file=given[0], password_file=given[1])
-    reason = tunnels.lacks()
-    if reason and not task.connection.handshake_only:
-        raise UsageError(f"a tunnel by a file needs root: {reason}")
+    if tunnels.lacks() and not task.connection.handshake_only:
+        instead = "" if vars(args).get("through") else "; without it: --handshake-only"
+        raise UsageError(f"PERMISSION: a tunnel by a file needs root{instead}")
     return tunnels
 
 
@@ -139,13 +139,18 @@ def _task(
         raise UsageError(str(error)) from None
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror or error}") from None
-    if _wants_password(profile) and not args.password_file:
+    if _wants_password(profile) and not (args.password_file and (args.username_file or _named(profile))):
         raise UsageError(f"{name}: its account has a password: give --username-file and --password-file")
     spec.credential, spec.profile, spec.protocol = BY_HAND, file.name, profile.protocol
     spec.handshake_ms = round(handshake_s * 1000)
     inside_ms = sum(one.timeout_ms for one in spec.inside) * (2 if spec.direct_throughput else 1)
     timeout_ms = spec.handshake_ms + inside_ms + round(_EXIT_AND_END_S * 1000)
     return control_pb2.Task(key="by-hand", target=name, connection=spec, timeout_ms=timeout_ms)
+
+
+def _named(profile: profiles.Profile) -> bool:
+    """Tell whether the profile itself says who we are."""
+    return isinstance(profile.settings, profiles.Ike) and bool(profile.settings.eap_id)
 
 
 def _wants_password(profile: profiles.Profile) -> bool:

@@ -3,7 +3,6 @@
 import argparse
 import os
 import re
-from pathlib import Path
 from typing import TypeAlias
 
 from sonde_proto import units
@@ -81,5 +80,5 @@ def check_words(args: argparse.Namespace) -> None:
     files = [(option, given.get(option, "")) for option in _FILES]
     files += [("header-file", path) for _, path in given.get("header_file", [])]
     for option, path in files:
-        if path and not (Path(path).is_file() and os.access(path, os.R_OK)):
+        if path and not (os.path.isfile(path) and os.access(path, os.R_OK)):  # noqa: PTH113 -- Path's raises
             raise UsageError(f"--{option.replace('_', '-')} {path}: no file that can be read")

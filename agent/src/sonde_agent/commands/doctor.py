@@ -14,7 +14,7 @@ OK, FAILED = 0, 1
 def run(args: argparse.Namespace) -> int:
     """Tell every finding."""
     findings = []
-    settings = None
+    settings, path = None, None
     try:
         path = config.find(args.config)
         settings = config.load(path)
@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     except ConfigError as error:
         mend = "correct it; `sonde-agent run --template` prints one to begin with"
         findings += [Finding("configuration", "lacking", line, mend) for line in str(error).splitlines()]
-    findings += doctor.examine(settings)
+    findings += doctor.examine(settings, path)
     if args.json:
         say_json([dataclasses.asdict(finding) for finding in findings])
     else:

@@ -23,7 +23,16 @@ class CallerAddress(NamedTuple):
 
 
 class NoCallerAddress(Exception):
-    """Nobody said under which address we come; the text says what happened instead, for a person."""
+    """Nobody said under which address we come; the text says what happened instead, for a person.
+
+    Args:
+        detail: the text.
+        first_byte_ms: of an answer that came, though it names no address; None = there was no answer.
+    """
+
+    def __init__(self, detail: str, first_byte_ms: float | None = None) -> None:
+        super().__init__(detail)
+        self.first_byte_ms = first_byte_ms
 
 
 def ask_caller_address(
@@ -46,7 +55,7 @@ def ask_caller_address(
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             wire.send(f"GET {target} HTTP/1.0\r\nHost: {parts.netloc}\r\nUser-Agent: sonde\r\n\r\n".encode())
             answer = wire.receive()
-            first_byte_ns = time.monotonic_ns() - start_ns
+            first_byte_ms = (time.monotonic_ns() - start_ns) / 1e6
             while len(answer) < _MOST_BYTES and (more := wire.receive()):
                 answer += more
         finally:
@@ -57,7 +66,12 @@ def ask_caller_address(
         raise NoCallerAddress(f"no answer from {url}") from None
     except OSError as error:
         raise NoCallerAddress(f"{url}: {error.strerror or error}") from None
-    return CallerAddress(address_in(answer), first_byte_ns / 1e6)
+    if not answer:
+        raise NoCallerAddress(f"{url}: the connection is closed without an answer")
+    try:
+        return CallerAddress(address_in(answer), first_byte_ms)
+    except NoCallerAddress as none:
+        raise NoCallerAddress(str(none), first_byte_ms) from None
 
 
 def address_in(answer: bytes) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from sonde_agent.net.caller_address import NoCallerAddress, ask_caller_address
+from sonde_agent.net.caller_address import CallerAddress, NoCallerAddress, ask_caller_address
 from sonde_agent.net.dial import Deadline
 
 KEPT_S = 300.0
@@ -32,14 +32,26 @@ class OwnAddress:
         async with self._asking:  # runs that end together ask once
             address, until = self._known.get((url, family), (None, 0.0))
             if time.monotonic() >= until:
-                deadline = Deadline(_ASK_WITHIN_S)
                 kept_s = KEPT_S
                 try:
-                    caller = await asyncio.to_thread(ask_caller_address, url, family, deadline, refuse)
-                    address = caller.address
+                    address = (await _ask(url, family, refuse)).address
                 except NoCallerAddress:
                     address, kept_s = None, _ASK_AGAIN_S
-                finally:
-                    deadline.cancel()
                 self._known[url, family] = address, time.monotonic() + kept_s
             return address
+
+    async def answers(self, url: str, refuse: Callable[[str, int | None], str | None]) -> bool:
+        """Whether `url` answers this host now, whatever it says; asks anew, by any family."""
+        try:
+            await _ask(url, 0, refuse)
+        except NoCallerAddress as none:
+            return none.first_byte_ms is not None
+        return True
+
+
+async def _ask(url: str, family: int, refuse: Callable[[str, int | None], str | None]) -> CallerAddress:
+    deadline = Deadline(_ASK_WITHIN_S)
+    try:
+        return await asyncio.to_thread(ask_caller_address, url, family, deadline, refuse)
+    finally:
+        deadline.cancel()

@@ -8,7 +8,10 @@ from sonde_agent.report.words import PLAIN, Paint
 from sonde_proto.v1 import control_pb2
 from sonde_proto.v1 import results_pb2 as pb
 
-__all__ = ["render", "succeeded", "to_json"]
+__all__ = ["THROUGH", "render", "succeeded", "to_json"]
+
+THROUGH = "through"
+"""The key of a task whose tunnel is a means and not what is measured."""
 
 
 def succeeded(result: pb.Result) -> bool:
@@ -45,7 +48,3 @@ def _through(task: control_pb2.Task, results: Sequence[pb.Result], paint: Paint)
     head = f"{connection.heading(task.target, row, paint)}, {connection.verdict(row, paint)}"
     shown = results[1:] if inside[0].HasField("endpoint") else results
     return f"{head}\n\n{_direct(inside[0], shown, paint)}"
-
-
-THROUGH = "through"
-"""The key of a task whose tunnel is a means and not what is measured."""

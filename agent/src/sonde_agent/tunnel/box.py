@@ -71,6 +71,9 @@ class Box:
                 ask_caller_address, self._request.exit_url, 0, deadline, self._refuse
             )
         except NoCallerAddress as none:
+            if none.first_byte_ms is not None:  # some sites turn VPNs away: the tunnel carried their words
+                self._up.first_byte_ms = none.first_byte_ms
+                return True
             detail = f"the tunnel is up, but nothing useful comes through it: {none}"
             ended = tunnel_pb2.TunnelEnded(
                 failure=pb.FAILURE_TIMEOUT, stage=pb.STAGE_FIRST_BYTE, detail=detail

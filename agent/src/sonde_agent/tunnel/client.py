@@ -19,7 +19,11 @@ DEFAULT_SOCKET = "/run/sonde/helper.sock"
 _ANSWER_WITHIN_S = 10.0
 _GONE_WITHIN_S = 2.5  # the keeper gives a tunnel half of it to say goodbye
 _HELPER = (sys.executable, "-I", "-m", "sonde_agent.cli", "tunnel-helper")
+_HUNG_UP = "the tunnel helper closed the connection; its log may say why"
 _BUFFER_BYTES = 2 * frames.MOST_BYTES
+_NO_DESCENT = (
+    "tunnels need the host's root: this is root of a user namespace alone, which can't give up its rights"
+)
 
 
 class TunnelError(Exception):
@@ -66,7 +70,7 @@ class Tunnels:
         if self._path and os.access(self._path, os.W_OK):
             return None
         if os.geteuid() == 0 and self._arguments is not None:
-            return None
+            return None if _can_descend() else _NO_DESCENT
         if self._path and Path(self._path).exists():
             return f"this user may not use the tunnel helper: {self._path} belongs to another group"
         where = f" ({self._path} is not there)" if self._path else ""
@@ -177,7 +181,11 @@ class _Child:
     def connect(self) -> socket.socket:
         ours, theirs = socket.socketpair()
         with theirs:
-            socket.send_fds(self._control, [b"+"], [theirs.fileno()])
+            try:
+                socket.send_fds(self._control, [b"+"], [theirs.fileno()])
+            except OSError:  # it ends just now
+                ours.close()
+                raise TunnelError(pb.FAILURE_INTERNAL, _HUNG_UP) from None
         return ours
 
     def close(self) -> None:
@@ -189,6 +197,14 @@ class _Child:
             self._process.wait()
 
 
+def _can_descend() -> bool:
+    """Tell whether root here may become another user, as the checks in a box do (user_namespaces(7))."""
+    try:
+        return Path("/proc/self/setgroups").read_text(encoding="ascii").strip() != "deny"
+    except OSError:
+        return True
+
+
 async def _events(reader: asyncio.StreamReader) -> AsyncIterator[tunnel_pb2.HelperEvent]:
     """Give the events of a connection, up to and with the last."""
     while (frame := await frames.read(reader)) is not None:
@@ -196,6 +212,5 @@ async def _events(reader: asyncio.StreamReader) -> AsyncIterator[tunnel_pb2.Help
         yield event
         if event.WhichOneof("event") in ("ended", "described", "host"):
             return
-    detail = "the tunnel helper closed the connection; its log may say why"
-    ended = tunnel_pb2.TunnelEnded(failure=pb.FAILURE_INTERNAL, detail=detail)
+    ended = tunnel_pb2.TunnelEnded(failure=pb.FAILURE_INTERNAL, detail=_HUNG_UP)
     yield tunnel_pb2.HelperEvent(ended=ended)

@@ -1,53 +1,51 @@
 """What this host lacks for tunnels, and how to mend it: the helper, each backend, each account."""
 
-import os
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 from sonde_agent.config import AgentConfig, Credential
 from sonde_agent.findings import Finding
 from sonde_agent.tunnel.backends.names import OF_PROTOCOL
-from sonde_agent.tunnel.capacity import tunnels_here
-from sonde_agent.tunnel.client import Tunnels
+from sonde_agent.tunnel.client import TunnelError, Tunnels
 
+_HELPER = "tunnel helper"
 _NAMES_SHOWN = 3
+_START = "as root: sonde-agent tunnel-helper --config agent.toml --socket PATH --user the agent's"
 
 
-def examine(config: AgentConfig) -> Iterator[Finding]:
-    """Look at all that tunnels need; nothing where the agent has no account to open one with."""
+def examine(config: AgentConfig, config_path: Path | None) -> Iterator[Finding]:
+    """Look at all that tunnels need; nothing where the agent has no account to open one with.
+
+    Args:
+        config: what agent.toml says.
+        config_path: where it is, for a helper of our own as root.
+    """
     if not config.credential:
         return
-    yield helper(config)
-    yield from backends()
+    yield from helper(Tunnels(config.tunnels.helper, config_path))
     for name, credential in sorted(config.credential.items()):
         yield account(name, credential)
 
 
-def helper(config: AgentConfig) -> Finding:
-    """Whether somebody would open a tunnel for this user."""
-    reason = Tunnels(config.tunnels.helper, Path("agent.toml")).lacks()
-    if reason is None:
-        most = tunnels_here(config.limits.tunnels)
-        return Finding("tunnel helper", "ok", f"{config.tunnels.helper}, {most} tunnels at once")
-    return Finding("tunnel helper", "lacking", reason, "systemctl enable --now sonde-helper.socket")
-
-
-def backends() -> Iterator[Finding]:
-    """What can speak each protocol. The kernel is asked as root alone."""
-    if os.geteuid():
-        yield Finding("tunnel backends", "note", "only root can ask for them", "run the doctor as root")
+def helper(tunnels: Tunnels) -> Iterator[Finding]:
+    """Whether somebody opens tunnels for this user, and by which backends."""
+    try:
+        host = asyncio.run(tunnels.host())
+    except TunnelError as error:
+        yield Finding(_HELPER, "lacking", error.detail, _START)
         return
-    from sonde_agent.tunnel.backends import lacking  # noqa: PLC0415 -- the agent loads none
-
-    lacks = lacking()
+    finally:
+        tunnels.close()
+    yield Finding(_HELPER, "ok", f"answers; {host.tunnels} tunnels at once")
+    lacks = {backend.name: backend.lacks for backend in host.backends}
     for protocol, names in OF_PROTOCOL.items():
-        usable = [name for name in names if lacks[name] is None]
+        usable = [name for name in names if not lacks.get(name, "unknown to the helper")]
         if usable:
             yield Finding(protocol, "ok", f"by {usable[0]}")
         else:
-            yield Finding(
-                protocol, "lacking", "nothing here speaks it", "; ".join(lacks[name] or "" for name in names)
-            )
+            mend = "; ".join(f"{name}: {lacks.get(name)}" for name in names)
+            yield Finding(protocol, "note", "nothing here speaks it", mend)
 
 
 def account(name: str, credential: Credential) -> Finding:

@@ -73,11 +73,6 @@ class FirstProcess:
     def run(self) -> None:
         """Live as long as the tunnel; say how it ended, then tear it down."""
         namespaces.die_with_parent()
-        import ctypes, struct
-        exp = os.environ.get("EXP", "")
-        if "nice" in exp: os.setpriority(os.PRIO_PROCESS, 0, -10)
-        if "slice" in exp: ctypes.CDLL(None).syscall(314, 0, struct.pack("=IIQiIQQQ", 48, 0, 0, -10 if "nice" in exp else 0, 0, 100000, 0, 0), 0)
-        if "rr" in exp: os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
         signal.signal(signal.SIGTERM, _stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if select.select([self._life], [], [], 0)[0]:
@@ -129,7 +124,7 @@ class FirstProcess:
         chamber.furnish()
         box_netns = namespaces.new_netns()
         orders_r, self._orders = os.pipe()
-        child = self._child = forks.fork(Descent(box_netns, self._user, orders_r, self._inside_events).run)
+        child = forks.fork(Descent(box_netns, self._user, orders_r, self._inside_events).run)
         os.close(orders_r)
         os.close(self._inside_events)
         links.raise_loopback(box_netns)
@@ -157,7 +152,6 @@ class FirstProcess:
     def _let_begin(self, own: Sequence[str], up: tunnel_pb2.TunnelUp) -> None:
         """Give the process of the checks its orders: policy and times, what to run, and the tunnel."""
         terms = {"began": self._began, "own": list(own), "policy": self._rules.policy_document()}
-        if "box" in os.environ.get("EXP", ""): os.setpriority(os.PRIO_PROCESS, self._child, 0)
         with contextlib.suppress(BrokenPipeError):  # it died; `_guard` finds that out
             for frame in (json.dumps(terms).encode(), self._order.request, up):
                 frames.send(self._orders, frame)

@@ -139,16 +139,18 @@ def accept_from_parent(control: socket.socket) -> socket.socket | None:
 
 def listen(path: str, group: int) -> socket.socket:
     """Give a socket at `path` that only root and a group may connect to; an old one is replaced."""
-    Path(path).unlink(missing_ok=True)
+    fresh = Path(f"{path}.new")  # until it listens: who finds it at its place is never turned away
+    fresh.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
-        listener.bind(path)
+        listener.bind(str(fresh))
     finally:
         os.umask(before)
-    os.chown(path, 0, group)
-    Path(path).chmod(0o660)
+    os.chown(fresh, 0, group)
+    fresh.chmod(0o660)
     listener.listen()
+    fresh.rename(path)
     return listener
 
 

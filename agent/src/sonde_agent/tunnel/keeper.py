@@ -146,8 +146,7 @@ class Keeper:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)  # returns when all that ran in its namespace is gone
-        if self._verdict is None:
-            self._judge(pb.FAILURE_INTERNAL, "the tunnel's box was killed")
+        self._judge(pb.FAILURE_INTERNAL, "the tunnel's box was killed")
         assert self._verdict is not None
         self._verdict.teardown_ms = (time.monotonic() - self._leaving_at) * 1000
 
@@ -165,7 +164,8 @@ class Keeper:
                 ready = {fd for fd, _ in watch.poll(left_ms)}
             except _Stop:
                 self._judge(pb.FAILURE_LOCAL, "the tunnel helper was stopped")
-                ready = {self._connection.fileno()}
+                self._connection.shutdown(socket.SHUT_RD)  # from now on as if the agent had hung up
+                continue
             for fd, splitter in splitters.items():  # in this order: stages come before what is measured
                 if fd in ready and not self._forward(fd, splitter):
                     watch.unregister(fd)
@@ -182,12 +182,20 @@ class Keeper:
         data = os.read(source, _READ_BYTES)
         for frame in splitter.feed(data):
             if frame[:1] != bytes([_ENDED_TAG]):
-                with contextlib.suppress(OSError):  # an agent that is gone is seen by `_pass_on`
-                    self._connection.sendall(frames.encode(frame))
-            elif self._verdict is None:
+                self._send_on(frame)
+            else:
                 ended = tunnel_pb2.HelperEvent.FromString(frame).ended
                 self._judge(ended.failure, ended.detail, ended.stage)
         return bool(data)
+
+    def _send_on(self, frame: bytes) -> None:
+        """Pass a frame on; that the agent is gone, or stuck, is seen by `_pass_on`."""
+        try:
+            self._connection.sendall(frames.encode(frame))
+        except TimeoutError:  # a part of the frame may have gone: nothing can follow it
+            self._connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
 
     def _judge(
         self,
@@ -195,6 +203,9 @@ class Keeper:
         detail: str,
         stage: pb.Stage.ValueType = pb.STAGE_NONE,
     ) -> None:
+        """Keep why it ended; what is said later follows from it."""
+        if self._verdict is not None:
+            return
         self._verdict = tunnel_pb2.TunnelEnded(failure=failure, stage=stage, detail=detail)
         self._leaving_at = time.monotonic()
 

@@ -36,7 +36,10 @@ def run(args: argparse.Namespace) -> int:
     if args.fd is not None:
         source, accept = socket.socket(fileno=args.fd), helper.accept_from_parent
     elif args.socket:
-        source = helper.listen(args.socket, user.gid)
+        try:
+            source = helper.listen(args.socket, user.gid)
+        except OSError as error:
+            return _complain(FAILED, f"--socket {args.socket}: {error.strerror or error}")
     elif (passed := helper.listener_of_systemd()) is not None:
         source = passed
     else:

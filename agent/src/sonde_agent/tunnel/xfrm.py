@@ -26,6 +26,7 @@ _LIFETIME = struct.Struct("=8Q4Q")  # limits, then what was used
 _POLICY = struct.Struct("=IIBBBB4x")  # priority, index, direction, action, flags, share
 _UNLIMITED = (2**64 - 1,) * 4
 _NARROWEST = 128
+_AT_ONCE = 64  # messages: their acks wait in a receive buffer that is full with 270
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
@@ -40,15 +41,15 @@ def fence(netns: int, *, denied: Iterable[str] = (), passed: Iterable[str] = ())
     messages = [_policy(network, _BLOCK) for network in denied] + [
         _policy(network, _ALLOW) for network in passed
     ]
-    if not messages:
-        return
     with namespaces.inside(netns):
         sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_XFRM)
     with sock:
-        sock.sendall(b"".join(messages))
-        answered = 0
-        while answered < len(messages):
-            answered += _acks(sock.recv(65536))
+        for begin in range(0, len(messages), _AT_ONCE):
+            some = messages[begin : begin + _AT_ONCE]
+            sock.sendall(b"".join(some))
+            answered = 0
+            while answered < len(some):
+                answered += _acks(sock.recv(65536))
 
 
 def _policy(network: str, action: int) -> bytes:

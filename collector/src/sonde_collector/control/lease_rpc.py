@@ -236,7 +236,8 @@ def _evidence(request: control_pb2.ReleaseRequest) -> bool | None:
 
 def _settle(request: control_pb2.ReleaseRequest) -> dt.timedelta | None:
     """Give how long the session counts yet; None where the run broke on our side, and said no goodbye."""
-    if request.failure in (results_pb2.FAILURE_INTERNAL, results_pb2.FAILURE_LOCAL):
+    died = request.failure == results_pb2.FAILURE_LOCAL and request.connected
+    if died or request.failure == results_pb2.FAILURE_INTERNAL:
         return None
     return dt.timedelta(milliseconds=request.settle_ms)
 

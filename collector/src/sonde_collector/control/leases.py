@@ -229,7 +229,7 @@ def _lacks(
 
 
 def _words(resource: Resource, capacity: int, ahead: int) -> str:
-    others = f", and {ahead} other{'s wait' if ahead > 1 else ' waits'} for it" if ahead else ""
+    others = ", and others wait for it" if ahead else ""  # no number: who is told this tells it once
     match resource.kind:
         case "credential":
             sessions = "its one session is" if capacity == 1 else f"all its {capacity} sessions are"

@@ -1,10 +1,16 @@
 """One connection kept by one thread, made when it is needed and made anew when it broke."""
 
+import asyncio
+from collections.abc import Callable
 from types import TracebackType
+from typing import TypeVar
 
 import psycopg
 
 from sonde_collector.db.pool import Database
+
+_AGAIN_S = 0.1
+_T = TypeVar("_T")
 
 
 class HeldConnection:
@@ -38,6 +44,23 @@ class HeldConnection:
         idle = psycopg.pq.TransactionStatus.IDLE
         if self._conn is not None and error is not None and self._conn.info.transaction_status != idle:
             self.close()
+
+    async def run(self, work: Callable[[], _T]) -> _T:
+        """Runs `work`, which enters this connection, in a thread; a cancellation ends its statement too.
+
+        Args:
+            work: does nothing lasting after its statement failed.
+        """
+        working = asyncio.ensure_future(asyncio.to_thread(work))
+        try:
+            return await asyncio.shield(working)
+        except asyncio.CancelledError:
+            while not working.done():
+                if self._conn is not None:
+                    self._conn.cancel()
+                await asyncio.wait([working], timeout=_AGAIN_S)
+            working.exception()
+            raise
 
     def close(self) -> None:
         """Ends the connection; the next use makes another."""

@@ -48,15 +48,17 @@ def uses(fleet: Fleet, tasks: Tasks) -> list[Use]:
     logins: dict[str, float] = {}
     keys: dict[str, set[bytes]] = {}
     per_run = {plan.key: cost.tunnel_seconds(plan) for plan in fleet.plan}
-    for one in (one for of_vantage in tasks.values() for one in of_vantage if one.way is not None):
+    tunnels = ((code, one) for code, of_vantage in tasks.items() for one in of_vantage if one.way is not None)
+    for code, one in tunnels:
         assert one.way is not None
         name, plan = one.way.credential, one.plan
         by_plan = seconds.setdefault(name, {})
         by_plan[plan.key] = by_plan.get(plan.key, 0.0) + per_run[plan.key] * DAY_S / plan.every
         logins[name] = logins.get(name, 0.0) + 60 / plan.every
-        # A list's template holds one key; of another protocol there is none.
+        # A list's template holds one key; of another protocol there is none, and each vantage has its own.
         wireguard = one.way.protocol == "WireGuard"
-        keys.setdefault(name, set()).add(one.way.own_key if wireguard else one.task.key.encode())
+        each = one.way.own_key if wireguard else f"{code} {one.task.key}".encode()
+        keys.setdefault(name, set()).add(each)
     out = []
     for account in (account for provider in fleet.provider for account in provider.account):
         by_plan = seconds.get(account.key, {})

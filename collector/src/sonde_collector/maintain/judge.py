@@ -57,7 +57,7 @@ async def keep_judging(database: Database) -> None:
     try:
         while True:
             try:
-                moved = await asyncio.to_thread(turn)
+                moved = await connection.run(turn)
             except (DatabaseError, psycopg.Error, OSError) as error:
                 if not failing:
                     _log.warning("judging_failed", error=" ".join(str(error).split()), advice="retrying")

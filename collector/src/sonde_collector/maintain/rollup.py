@@ -1,10 +1,11 @@
 """Rollups: what was written since the last turn is counted anew; hours soon, days and months with patience.
 
-Any number of collectors may do it: each turn takes an advisory lock to the end of its transaction.
+Any number of collectors may do it: each turn takes an advisory lock of its series to its transaction's end.
 """
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import psycopg
 import structlog
@@ -34,9 +35,11 @@ class Step:
     least_s: float
 
 
-STEPS = (
+SOON = (
     Step("performance_hours", 2.0),
     Step("endpoint_hours", 2.0),
+)
+PATIENT = (
     Step("performance_days", 10.0),
     Step("endpoint_days", 10.0),
     Step("endpoint_months", 60.0),
@@ -48,11 +51,13 @@ class Rollup:
 
     Args:
         database: where to.
+        steps: which.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._connection = HeldConnection(database)
-        self._due = dict.fromkeys((step.name for step in STEPS), 0.0)
+    def __init__(self, database: Database, steps: Sequence[Step]) -> None:
+        self.connection = HeldConnection(database)
+        self._steps = steps
+        self._due = dict.fromkeys((step.name for step in steps), 0.0)
 
     def turn(self) -> None:
         """Run every step that is due until nothing of it is dirty, or its time is over.
@@ -60,8 +65,8 @@ class Rollup:
         Raises:
             psycopg.Error, DatabaseError, OSError: PostgreSQL is away, or refuses; nothing is half done.
         """
-        with self._connection as conn:
-            for step in STEPS:
+        with self.connection as conn:
+            for step in self._steps:
                 begun = time.monotonic()
                 if begun < self._due[step.name]:
                     continue
@@ -79,7 +84,7 @@ class Rollup:
 
     def close(self) -> None:
         """End the connection."""
-        self._connection.close()
+        self.connection.close()
 
 
 def _turn(conn: psycopg.Connection, step: Step) -> bool:
@@ -90,13 +95,20 @@ def _turn(conn: psycopg.Connection, step: Step) -> bool:
 
 
 async def keep_rollups(database: Database) -> None:
-    """Do so for ever; a failure is told once and tried again."""
-    rollup = Rollup(database)
+    """Do so for ever: a month may take minutes, and the hours do not wait for it."""
+    async with asyncio.TaskGroup() as group:
+        for steps in (SOON, PATIENT):
+            group.create_task(_keep(database, steps))
+
+
+async def _keep(database: Database, steps: Sequence[Step]) -> None:
+    """Do some steps for ever; a failure is told once and tried again."""
+    rollup = Rollup(database, steps)
     failing = False
     try:
         while True:
             try:
-                await asyncio.to_thread(rollup.turn)
+                await rollup.connection.run(rollup.turn)
             except (DatabaseError, psycopg.Error, OSError) as error:
                 if not failing:
                     _log.warning("rollup_failed", error=" ".join(str(error).split()), advice="retrying")

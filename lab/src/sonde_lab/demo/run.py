@@ -26,6 +26,7 @@ from sonde_lab.demo.host import DemoError, free_port, only_one, socket_path
 from sonde_lab.demo.processes import Child, ChildFailed, wait_until
 from sonde_lab.demo.tunnels import Tunnels
 from sonde_lab.demo.world import World
+from sonde_lab.programs import LabError
 
 _BIN = Path(sysconfig.get_path("scripts"))
 _HTTP_PORT, _GRPC_PORT, _METRICS_PORT = 7480, 7443, 7481
@@ -35,8 +36,13 @@ _RATE_OVER_S = 10.0
 _WIDTH = 110  # where nothing says how wide the screen is
 
 
-def run(folder: Path, seconds: float | None) -> int:
+def run(folder: Path, seconds: float | None, *, direct: bool = False) -> int:
     """Run the demo until Ctrl-C, or for `seconds` after the agents' start.
+
+    Args:
+        folder: for its files.
+        seconds: None = until Ctrl-C.
+        direct: without the virtual internet and its tunnels.
 
     Returns:
         0 when every agent's results arrived, else 1.
@@ -46,7 +52,7 @@ def run(folder: Path, seconds: float | None) -> int:
     folder = folder.absolute()
     try:
         with only_one(folder) as lock:
-            return _Demo(folder, lock).run(seconds)
+            return _Demo(folder, lock, direct=direct).run(seconds)
     except (DemoError, ChildFailed) as error:
         print(error, file=sys.stderr)
     except KeyboardInterrupt:
@@ -60,26 +66,17 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=_WIDTH)
 
 
-def _world(folder: Path) -> World:
-    """Give the virtual internet where this user can have one, else what needs no tunnel."""
-    lacks = Tunnels.lacks()
-    if not lacks:
-        return Tunnels(folder)
-    print(f"left out: the virtual internet with its VPN servers ({lacks}); direct checks run")
-    return Direct(folder)
-
-
 class _Demo:
-    def __init__(self, folder: Path, lock: int) -> None:
+    def __init__(self, folder: Path, lock: int, *, direct: bool) -> None:
         self._folder = folder
         self._lock = lock
+        self._direct = direct
         self._children: list[Child] = []
         (folder / "logs").mkdir(exist_ok=True)
 
     def run(self, seconds: float | None) -> int:
-        world = _world(self._folder)
         with ExitStack() as stack:
-            world.start(stack, self._child)
+            world = self._world(stack)
             places = self._collector(stack, world)
             agents = stack.enter_context(ExitStack())
             since = self._agents(places, world, agents)
@@ -101,6 +98,22 @@ class _Demo:
         if absent:
             print(f"the programs' own words are in {_shown(self._folder / 'logs')}/", file=sys.stderr)
         return 1 if absent else 0
+
+    def _world(self, stack: ExitStack) -> World:
+        """Start the virtual internet where this user can have one, else what needs no tunnel."""
+        world: World
+        if not self._direct:
+            world = Tunnels(self._folder)
+            try:
+                world.start(stack, self._child)
+            except LabError as error:
+                reason = " ".join(str(error).split())
+                print(f"left out: the virtual internet with its VPN servers ({reason}); direct checks run")
+            else:
+                return world
+        world = Direct(self._folder)
+        world.start(stack, self._child)
+        return world
 
     def _collector(self, stack: ExitStack, world: World) -> Places:
         """Start the collector; on other ports when a program took ours between our look and its start."""

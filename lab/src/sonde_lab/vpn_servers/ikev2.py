@@ -82,7 +82,7 @@ def connection(gateway: Gateway) -> dict[str, Any]:
             "send_cert": "always",
             "unique": "never",
             "mobike": "no",
-            "dpd_delay": "10s",
+            "dpd_delay": "5s",
             "proposals": [IKE_PROPOSAL, "aes256-sha256-modp2048", "default"],
             "children": {
                 "net": {

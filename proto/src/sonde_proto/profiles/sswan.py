@@ -10,9 +10,10 @@ import re
 from typing import Any
 
 from sonde_proto.profiles import values
-from sonde_proto.profiles.model import Ike, Mistake, Profile, ProfileError
+from sonde_proto.profiles.model import MOST_MISTAKES, Ike, Mistake, Profile, ProfileError
 
 _IKE_PORT = 500
+_MOST_DNS = 16
 _IGNORED = frozenset({"uuid", "name", "split-tunneling", "nat-keepalive"})
 _REMOTE_IGNORED = frozenset({"certreq", "revocation", "send_certreq", "crl", "ocsp", "strict"})
 _LINE = 64
@@ -125,13 +126,15 @@ class _Reading:
         try:
             if not isinstance(listed, list):
                 raise ValueError("must be a list of addresses")  # noqa: TRY004, TRY301 -- as above
-            return tuple(values.address(str(part)) for part in listed if part != "")
+            return values.few(tuple(values.address(str(part)) for part in listed if part != ""), _MOST_DNS)
         except ValueError as error:
             self._wrong("dns-servers", f"dns-servers {error}")
             return ()
 
     def _wrong(self, key: str, reason: str) -> None:
-        """Add a mistake at the first line on which `key` stands."""
+        """Add a mistake at the first line on which `key` stands, if there are not enough already."""
+        if len(self.mistakes) > MOST_MISTAKES:
+            return
         at = self._text.find(json.dumps(key))
         self.mistakes.append(Mistake(self._text.count("\n", 0, at) + 1 if at >= 0 else 0, reason))
 

@@ -348,7 +348,7 @@ class TunnelUp(_message.Message):
     """what a ping without a host goes to"""
     mtu: _builtins.int
     exit_address: _builtins.str
-    """empty = not asked"""
+    """empty = not asked, or the answer named no address"""
     first_byte_ms: _builtins.float
     """0 = not asked"""
     @_builtins.property

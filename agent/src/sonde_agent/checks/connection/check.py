@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 
 from sonde_agent.checks.base import Check, CheckImpossible, Context
@@ -90,15 +91,20 @@ class ConnectionCheck:
         except CheckImpossible:
             return None
 
-    async def transfer(self, task: control_pb2.Task, context: Context) -> pb.Performance | None:
-        """Run the throughput check of the inside directly."""
-        for one in task.connection.inside:
-            if one.HasField("throughput"):
-                try:
-                    return (await self._throughput.run(one, context))[0].performance
-                except CheckImpossible:
-                    return None
-        return None
+    async def transfer(
+        self, task: control_pb2.Task, left_s: float, context: Context
+    ) -> pb.Performance | None:
+        """Run the transfer of the inside directly, within what is left of the run; None = it can't be."""
+        inside = next((one for one in task.connection.inside if one.HasField("throughput")), None)
+        if inside is None or left_s <= 0:
+            return None
+        direct = control_pb2.Task()
+        direct.CopyFrom(inside)
+        direct.timeout_ms = min(inside.timeout_ms, max(round(left_s * 1000), 1))
+        try:
+            return (await self._throughput.run(direct, context))[0].performance
+        except CheckImpossible:
+            return None
 
 
 class _Run:
@@ -109,6 +115,7 @@ class _Run:
         self._kinds = {one.key: one.WhichOneof("spec") or "" for one in self._spec.inside}
         self._doing = ""
         self._pinged = ""
+        self._ends = time.monotonic() + task.timeout_ms / 1000
         self.course = Course(protocol=self._spec.protocol)
 
     async def go(self) -> Course:
@@ -123,17 +130,25 @@ class _Run:
         host = await self._host(tunnels)
         inside = [one.WhichOneof("spec") for one in self._spec.inside]
         loads_at_once = "throughput" in inside and inside[0] != "ping"
+        left_s = self._ends - time.monotonic()
+        failed = None
         try:
-            async with asyncio.TaskGroup() as beside:
+            async with asyncio.timeout(max(left_s - _RESERVE_S, left_s / 2)), asyncio.TaskGroup() as beside:
                 baseline = beside.create_task(self._baseline(host))
                 if loads_at_once:  # a baseline on a loaded path would be none
                     await baseline
-                await self._tunnel(tunnels, beside)
-        except* TunnelError as errors:
-            raise errors.exceptions[0] from None
-        up = self.course.up
-        if up is not None and self._spec.direct_throughput:
-            self.course.direct_throughput = await self._check.transfer(self._task, self._context)
+                try:
+                    await self._tunnel(tunnels, beside)
+                except TunnelError as error:
+                    failed = error  # alone, and not in the group's wrapping
+                    baseline.cancel()
+        except TimeoutError:
+            return self.course
+        if failed is not None:
+            raise failed
+        if self.course.up is not None and self._spec.direct_throughput:
+            left_s = self._ends - time.monotonic()
+            self.course.direct_throughput = await self._check.transfer(self._task, left_s, self._context)
         return self.course
 
     async def _host(self, tunnels: Tunnels) -> str:
@@ -147,7 +162,7 @@ class _Run:
     async def _baseline(self, host: str) -> None:
         """Ping the server before anything goes through its tunnel."""
         address = await address_of(host, self._spec.family, self._task.timeout_ms / 1000)
-        if address is not None:
+        if address is not None and not self._pinged:
             self.course.family = family_of(address)
             await self._ping(address)
 
@@ -168,15 +183,8 @@ class _Run:
             exit_url=spec.exit_url,
             inside=spec.inside,
         )
-        limit_s = self._task.timeout_ms / 1000
-        try:
-            async with (
-                tunnels.open(request) as events,
-                asyncio.timeout(max(limit_s - _RESERVE_S, limit_s / 2)),
-            ):
-                await self._follow(events, beside)
-        except TimeoutError:
-            return
+        async with tunnels.open(request) as events:
+            await self._follow(events, beside)
 
     async def _follow(self, events: AsyncIterator[tunnel_pb2.HelperEvent], beside: asyncio.TaskGroup) -> None:
         course = self.course
@@ -196,6 +204,8 @@ class _Run:
                     course.inside.append((self._kinds.get(self._doing, ""), event.result))
                 case "ended":
                     course.ended = event.ended
+                    if course.up is None and event.ended.stage == pb.STAGE_FIRST_BYTE:
+                        beside.create_task(self._doubt_exit())
                 case _:
                     continue
             self._say(event)
@@ -207,6 +217,12 @@ class _Run:
             return
         own = await self._context.own_address.ask(self._spec.exit_url, family, self._context.refuse)
         self.course.own_address = own
+
+    async def _doubt_exit(self) -> None:
+        """The exit's URL was silent through the tunnel: its fault only if the URL answers directly."""
+        self.course.exit_silent = True
+        answers = await self._context.own_address.answers(self._spec.exit_url, self._context.refuse)
+        self.course.exit_silent = not answers
 
     def _say(self, event: tunnel_pb2.HelperEvent) -> None:
         match event.WhichOneof("event"):

@@ -36,13 +36,13 @@ async def shake(task: control_pb2.Task, context: Context) -> tuple[Course, str]:
     return course, made.address
 
 
-async def key_id(spec: control_pb2.ConnectionSpec, rules: Rules) -> str:
-    """Give what the key of a profile is known by.
+async def key_id(credential: str, profile: str, rules: Rules) -> str:
+    """Give what the key of a profile is known by; "" = the account's template.
 
     Raises:
         TunnelError: the profile can't be used.
     """
-    wanted = tunnel_pb2.DescribeProfile(credential=spec.credential, profile=spec.profile)
+    wanted = tunnel_pb2.DescribeProfile(credential=credential, profile=profile)
     try:
         return (await asyncio.to_thread(describe, wanted, rules)).key_id
     except Refused as refused:

@@ -27,6 +27,7 @@ _THROUGHPUT_FIELDS = (
     "upload_p50_mbps", "upload_p90_mbps", "loaded_ping_ms", "tcp_min_rtt_ms", "retransmits", "down_bytes",
     "up_bytes",
 )  # fmt: skip
+_COST = ("down_bytes", "up_bytes")
 _FIELDS = {"ping": _PING_FIELDS, "throughput": _THROUGHPUT_FIELDS}
 _OF_PING = {"direct_ping_ms": "ping_ms", "direct_jitter_ms": "jitter_ms",
             "direct_packet_loss_pct": "packet_loss_pct"}  # fmt: skip
@@ -51,8 +52,7 @@ def row_of(spec: control_pb2.ConnectionSpec, course: Course) -> pb.Performance:
         if verdict.connected:
             row.connection_time_ms = course.up.connection_ms
         quality |= _tell_exit(row, course.up, course)
-    if verdict.failure != pb.FAILURE_LEAK:  # what leaks was measured on the direct path
-        quality |= _tell_inside(row, course)
+    quality |= _tell_inside(row, course, leaks=verdict.failure == pb.FAILURE_LEAK)
     _tell_baseline(row, course)
     if quality:
         row.quality = quality
@@ -68,19 +68,22 @@ def _tell_verdict(row: pb.Performance, verdict: Verdict) -> None:
             row.detail = verdict.detail[:LONGEST_DETAIL]
 
 
-def _tell_inside(row: pb.Performance, course: Course) -> Quality:
+def _tell_inside(row: pb.Performance, course: Course, *, leaks: bool) -> Quality:
+    """Tell the figures of what ran inside; of what leaks, and so went the direct way, the cost alone."""
     quality = Quality(0)
     for kind, result in course.inside:
         if result.HasField("performance"):
-            _copy(row, result.performance, {name: name for name in _FIELDS[kind]})
-            quality |= Quality(result.performance.quality)
+            _copy(row, result.performance, {name: name for name in (_COST if leaks else _FIELDS[kind])})
+            quality |= Quality(0 if leaks else result.performance.quality)
     return quality
 
 
 def _tell_exit(row: pb.Performance, up: tunnel_pb2.TunnelUp, course: Course) -> Quality:
+    if up.first_byte_ms:
+        row.first_byte_ms = up.first_byte_ms
     if not up.exit_address:
         return Quality.EXIT_UNKNOWN
-    row.exit_address, row.first_byte_ms = up.exit_address, up.first_byte_ms
+    row.exit_address = up.exit_address
     return Quality.EXIT_UNKNOWN if course.own_address is None and course.own_family else Quality(0)
 
 

@@ -34,6 +34,7 @@ class Course:
         direct_ping: the direct echoes; None = none were sent.
         direct_throughput: the direct transfer; None = there was none.
         own_address: under which the exit's URL sees this host without a tunnel; None = nobody could say.
+        exit_silent: the exit's URL was silent through the tunnel, and is so without one.
         own_family: False = this host has no way out for the exit's family, so that the exit can't be ours.
     """
 
@@ -47,6 +48,7 @@ class Course:
     direct_throughput: pb.Performance | None = None
     own_address: str | None = None
     own_family: bool = True
+    exit_silent: bool = False
 
     @property
     def answers_ping(self) -> bool:
@@ -72,8 +74,8 @@ def judge(course: Course) -> Verdict:
     if up.exit_address and up.exit_address == course.own_address:
         words = f"the world sees {up.exit_address} through the tunnel, which is this host's own address"
         return Verdict(False, pb.FAILURE_LEAK, pb.STAGE_FIRST_BYTE, words)
-    results = [result for _, result in course.inside]
-    if results and not up.exit_address and not any(map(_came_through, results)):
+    asked = [result for _, result in course.inside if _failure(result) not in OURS]
+    if asked and not up.first_byte_ms and not any(map(_came_through, asked)):
         words = "the tunnel is up, but nothing comes through it"
         return Verdict(False, pb.FAILURE_TIMEOUT, pb.STAGE_FIRST_BYTE, words)
     if course.ended is None:
@@ -86,9 +88,13 @@ def judge(course: Course) -> Verdict:
 def _without_tunnel(course: Course, ended: tunnel_pb2.TunnelEnded | None) -> Verdict:
     if ended is None:
         last = max(course.stages, default=pb.STAGE_NONE)
-        return Verdict(False, pb.FAILURE_TIMEOUT, last, "the run's time was over before the tunnel stood")
+        connected = False if course.stages else None  # the helper tells a server's silence: this is its own
+        return Verdict(connected, pb.FAILURE_TIMEOUT, last, "the run's time was over before the tunnel stood")
     if not ended.failure:
         return Verdict(True)  # a handshake alone was asked for
+    if course.exit_silent:
+        words = f"the exit URL does not answer directly either: {ended.detail}"
+        return Verdict(None, pb.FAILURE_LOCAL, ended.stage, words)
     connected = None if ended.failure in OURS else False
     return Verdict(connected, ended.failure, _stage(course, ended), ended.detail)
 
@@ -114,7 +120,14 @@ def _stage(course: Course, ended: tunnel_pb2.TunnelEnded) -> pb.Stage.ValueType:
     return ended.stage
 
 
+def _failure(result: pb.Result) -> pb.Failure.ValueType:
+    return result.endpoint.failure if result.HasField("endpoint") else result.performance.failure
+
+
 def _came_through(result: pb.Result) -> bool:
+    """Whether anything came back; a refusal did."""
+    if _failure(result) == pb.FAILURE_REFUSED:
+        return True
     if result.HasField("endpoint"):
         return result.endpoint.ok or result.endpoint.stage > pb.STAGE_TRANSPORT
     row = result.performance

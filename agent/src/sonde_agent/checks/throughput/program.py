@@ -12,6 +12,8 @@ from sonde_agent.checks.base import CheckImpossible
 
 _LOOK_EVERY_S = 0.02
 _GRACE_S = 2.0
+_DIE_WITH_US = ("--pdeathsig", "KILL", "--")
+"""Of util-linux's setpriv: what runs when this agent is killed would go on to load the path."""
 
 
 class Ended(NamedTuple):
@@ -38,8 +40,9 @@ async def run_bounded(argv: Sequence[str], package: str, most_bytes: int) -> End
     path = shutil.which(argv[0])
     if path is None:
         raise CheckImpossible(f"{argv[0]} is not installed on this host: {package}")
+    setpriv = shutil.which("setpriv")
     process = await asyncio.create_subprocess_exec(
-        path, *argv[1:], stdin=asyncio.subprocess.DEVNULL,
+        *([setpriv, *_DIE_WITH_US] if setpriv else ()), path, *argv[1:], stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     reading = asyncio.create_task(process.communicate())

@@ -55,6 +55,7 @@ def _connect(
         )
     deadline.watch(process.management)
     try:
+        deadline.left()  # a cancel may have come before there was anything to wake
         process.until_connected(until)
     finally:
         deadline.watch(None)

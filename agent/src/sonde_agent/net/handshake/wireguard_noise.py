@@ -9,7 +9,7 @@ import hmac
 import struct
 from enum import Enum, auto
 
-from attrs import frozen
+from attrs import field, frozen
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -41,9 +41,9 @@ class Meaning(Enum):
 class Keys:
     """What both sides know beforehand, 32 bytes each; `preshared` None = there is none."""
 
-    private: bytes
+    private: bytes = field(repr=False)
     server_public: bytes
-    preshared: bytes | None
+    preshared: bytes | None = field(repr=False)
 
 
 class Initiation:

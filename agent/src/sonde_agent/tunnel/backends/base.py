@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from sonde_proto.profiles import Profile
 from sonde_proto.v1 import results_pb2 as pb
@@ -35,8 +35,8 @@ class TunnelFailed(Exception):
 class Secrets:
     """What the provider's account is proven with, where the profile itself does not hold it."""
 
-    username: str = ""
-    password: str = ""
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
 
 
 @frozen

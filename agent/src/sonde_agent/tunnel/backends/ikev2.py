@@ -98,7 +98,7 @@ class Ikev2:
     def down(self) -> None:
         """Tell the server that the session ends, and end charon and its uplink."""
         if self._charon is not None:
-            if self._up:
+            if self._up and self._uplink is not None and self._uplink.relaying():
                 self._charon.terminate(_GOODBYE_S)
             self._charon.kill()
         if self._uplink is not None:
@@ -126,6 +126,8 @@ class Ikev2:
         except CommandException as error:
             detail = f"strongSwan does not take the profile: {error}"
             raise TunnelFailed(pb.FAILURE_PROFILE, pb.STAGE_NONE, detail) from None
+        except OSError as error:
+            raise _charon_ended(error) from None
 
     def _connect(self, room: Room) -> ConnectionLog:
         assert self._uplink is not None
@@ -140,7 +142,7 @@ class Ikev2:
         try:
             up = self._charon.initiate(log.hear, over)
         except OSError as error:
-            raise TunnelFailed(pb.FAILURE_LOCAL, pb.STAGE_NONE, f"charon ended by itself: {error}") from None
+            raise _charon_ended(error) from None
         if not up and not uplink.relaying():
             raise TunnelFailed(pb.FAILURE_LOCAL, pb.STAGE_NONE, _NO_RELAY)
         if log.failed is not None or not up:
@@ -171,6 +173,10 @@ class Ikev2:
             dns=dns,
             mtu=mtu,
         )
+
+
+def _charon_ended(error: OSError) -> TunnelFailed:
+    return TunnelFailed(pb.FAILURE_LOCAL, pb.STAGE_NONE, f"charon ended by itself: {error}")
 
 
 def _system_authorities() -> str:

@@ -30,7 +30,7 @@ def config_text(settings: OpenVpn, peer: Peer, *, device: str, management: Path 
         seconds: in which it has to be up.
     """
     udp = settings.remotes[0].proto == "udp"
-    patience = max(math.ceil(seconds), 1)
+    patience = max(math.ceil(seconds), 1) + 1  # its clock has whole seconds: our deadline comes first
     lines = [
         "client",
         f"ignore-unknown-option {_NEWER}",

@@ -22,6 +22,7 @@ _OVER = {
 }
 _UP = "Initialization Sequence Completed"
 _ENDS = re.compile(r"SIG\w+\[(?:soft|hard),([^\]]*)\] received, (?:process|client-instance)")
+_NO_ANSWER_IN_TIME = "server_poll"  # connect-timeout: nothing that it understands came
 _OUR_PROFILE = ("load", "key", "certificate", "option", "cipher")
 
 _NEXT = {
@@ -138,7 +139,7 @@ class Dialogue:
             self._fail(trouble.failure, trouble.stage or self._going_on, trouble.detail)
 
     def _ends(self, reason: str) -> None:
-        if self._noise is not None and not self.connected:
+        if not self.connected and (self._noise is not None or reason == _NO_ANSWER_IN_TIME):
             self.silence()
         self._fail(pb.FAILURE_RESET, self._going_on, f"the connection ended: {reason or 'no reason given'}")
 

@@ -135,7 +135,8 @@ _COMPILED = tuple((re.compile(words), failure, stage, detail) for words, failure
 def trouble_in(log: str) -> Trouble | None:
     """Give what a log line tells about a failure, or None: nothing."""
     if any(words in log for words in _NOISE):
-        detail = f"what answers is no OpenVPN of this profile: {log}"
+        words = log.removeprefix("WARNING: ").partition(" -- ")[0]  # what follows is advice about options
+        detail = f"what answers is no OpenVPN of this profile: {words}"
         return Trouble(pb.FAILURE_PROTOCOL, pb.STAGE_NONE, detail, final=False)
     for pattern, failure, stage, detail in _COMPILED:
         if match := pattern.search(log):

@@ -54,7 +54,7 @@ class WireGuardGo(WireGuardBackend):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={"PATH": os.environ.get("PATH", os.defpath), "LOG_LEVEL": "error", **({"GOMAXPROCS": os.environ["GMP"]} if "GMP" in os.environ else {})},
+                env={"PATH": os.environ.get("PATH", os.defpath), "LOG_LEVEL": "error"},
             )
         until = min(room.deadline, time.monotonic() + _START_S)
         while True:

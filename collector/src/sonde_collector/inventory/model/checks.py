@@ -30,6 +30,13 @@ def _some_url(text: str) -> str:
     return text
 
 
+def _plain_url(text: str) -> str:
+    """Be a rule: an http URL; agents ask for the exit before anything else, without TLS."""
+    if http_url(text).startswith("https:"):
+        raise ValueError(f'must be a plain http:// URL, not "{text}"')
+    return text
+
+
 @attrs.frozen
 class PingPlan:
     """One ping run: `count` echoes, `spacing` apart, each waited for `wait` at most.
@@ -59,13 +66,13 @@ class ConnectionPlan:
     Attributes:
         handshake_timeout: the longest from start to an address in the tunnel.
         handshake_only: a probe that needs no privilege and makes no tunnel.
-        exit_url: answers with the caller's address in plain text; None = nobody notices a leak.
+        exit_url: plain HTTP, answers with the caller's address in plain text; None = nobody notices a leak.
         family: of the transport; None = what the server has.
     """
 
     handshake_timeout: Annotated[Duration, duration_between("1s", "2m")] = _HANDSHAKE
     handshake_only: bool = False
-    exit_url: Annotated[str, http_url] | None = None
+    exit_url: Annotated[str, _plain_url] | None = None
     family: Family | None = None
 
 

@@ -48,7 +48,7 @@ def listed(provider: str, source: Source, origin: str, entry: Entry) -> Iterator
     address = addresses[0] if addresses else None
     for protocol in entry.protocols:
         if protocol not in PROTOCOLS:
-            raise ValueError(f'"{protocol}" is no protocol; known: {", ".join(PROTOCOLS)}')
+            raise ValueError(f"{values.quoted(protocol)} is no protocol; known: {', '.join(PROTOCOLS)}")
         if source.protocols is None or protocol in source.protocols:
             way = _way(protocol, source, entry, address or hostname or "")
             name = entry.name or hostname or address or ""

@@ -2,14 +2,14 @@
 
 import base64
 import hashlib
-import stat
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 from sonde_collector.inventory.model.provider import Source
 from sonde_collector.inventory.sources import pattern, place
+from sonde_collector.inventory.sources.plain_file import first_bytes
 from sonde_collector.inventory.way import Listed, Reading, Way
-from sonde_proto.profiles import LARGEST, SUFFIXES, OpenVpn, Profile, ProfileError, WireGuard, parse
+from sonde_proto.profiles import LARGEST, SUFFIXES, OpenVpn, Profile, ProfileError, WireGuard, parse, values
 
 Progress = Callable[[int, int], None]
 _EVERY = 250  # files between two words of progress
@@ -28,27 +28,23 @@ def read(provider: str, source: Source, progress: Progress) -> Reading:
     for i, name in enumerate(profiles):
         if i % _EVERY == 0:
             progress(i, len(profiles))
+        if not name.isprintable():
+            bad.append(f"{values.quoted(name)}: its name holds characters that can't be printed")
+            continue
         try:
-            listed.extend(_listed(provider, source, name, parse(name, _bytes(source.path / name))))
+            profile = parse(name, first_bytes(source.path / name, LARGEST))
+            listed.extend(_listed(provider, source, name, profile))
         except ProfileError as error:
             bad += str(error).splitlines()
         except OSError as error:
             bad.append(f"{name}: can't be read: {error.strerror or error}")
     progress(len(profiles), len(profiles))
-    other = tuple(name for name in names if PurePath(name).suffix.lower() not in SUFFIXES)
+    other = tuple(
+        name if name.isprintable() else values.quoted(name)
+        for name in names
+        if PurePath(name).suffix.lower() not in SUFFIXES
+    )
     return Reading(provider, source.account, str(source.path), tuple(listed), tuple(bad), other)
-
-
-def _bytes(path: Path) -> bytes:
-    """Give a file's bytes, one more than a profile may have at most.
-
-    Raises:
-        OSError: it can't be read, or is no file: a pipe would never end.
-    """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(0, "it is no file")
-    with path.open("rb") as file:
-        return file.read(LARGEST + 1)
 
 
 def _listed(provider: str, source: Source, name: str, profile: Profile) -> Iterator[Listed]:
@@ -86,7 +82,10 @@ def _place(stem: str, source: Source) -> tuple[str | None, str | None, str]:
             return None, None, place.unknown_country(found.get("country", ""))
     if city is None:
         text = found.get("city", "")
-        city = place.city(text, source, strict=True)
+        try:
+            city = place.city(text, source, strict=True)
+        except ValueError as error:
+            return None, None, str(error)
         if city is None:
             return None, None, f'city "{text}" is not in cities: add {text or "it"} = "…"'
     return country, city, ""

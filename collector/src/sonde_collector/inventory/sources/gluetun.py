@@ -35,6 +35,8 @@ def _section(provider: str, source: Source, text: str) -> tuple[str, list[Any]]:
         document = json.loads(text)
     except json.JSONDecodeError as error:
         raise ConfigError([f"line {error.lineno}: is not JSON: {error.msg}"], source.path) from None
+    except ValueError as error:  # a number of thousands of digits
+        raise ConfigError([f"can't be read: {error}"], source.path) from None
     except RecursionError:
         raise ConfigError(["is nested too deeply"], source.path) from None
     if not isinstance(document, dict):

@@ -5,7 +5,9 @@ from functools import cache
 
 from sonde_collector.inventory import countries as iso
 from sonde_collector.inventory.model.provider import Source
+from sonde_proto.profiles import values
 
+_LONGEST_CITY = 100
 _GAP = re.compile(r"[-_ ]+")
 # Names in common use that are not ISO 3166-1's.
 _ALSO = {
@@ -45,6 +47,9 @@ def city(text: str, source: Source, *, strict: bool = False) -> str | None:
         text: "new-york" is New York.
         source: what lists it.
         strict: where the source has a table, what is not in it is None: a code is no name.
+
+    Raises:
+        ValueError: it is no name.
     """
     word = _GAP.sub(" ", text.strip())
     for written, name in source.cities.items():
@@ -52,10 +57,15 @@ def city(text: str, source: Source, *, strict: bool = False) -> str | None:
             return name
     if not word or (strict and source.cities):
         return None
+    if len(word) > _LONGEST_CITY or not word.isprintable():
+        raise ValueError(
+            f"city {values.quoted(word)} is no name of 1 to {_LONGEST_CITY} printable characters"
+        )
     return word.title() if word == word.lower() else word
 
 
 def unknown_country(text: str) -> str:
     """Give the words for a country that means none."""
-    hint = 'countries = { uk = "GB" }' if text.casefold() == "uk" else f'countries = {{ {text} = "…" }}'
-    return f'"{text}" is no country; where it stands for one, say so: {hint}'
+    shown = values.quoted(text)
+    hint = 'countries = { uk = "GB" }' if text.casefold() == "uk" else f'countries = {{ {shown} = "…" }}'
+    return f"{shown} is no country; where it stands for one, say so: {hint}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from sonde_collector.inventory.fleet_file import Fleet
 from sonde_collector.inventory.model import Source
 from sonde_collector.inventory.sources import folder, gluetun, table_csv
+from sonde_collector.inventory.sources.plain_file import first_bytes
 from sonde_collector.inventory.way import Reading
 from sonde_proto.toml_config import ConfigError
 
@@ -52,8 +53,7 @@ def _read(provider: str, source: Source, progress: Progress) -> Reading:
 
 
 def _text(path: Path) -> str:
-    with path.open("rb") as file:
-        data = file.read(_LARGEST + 1)
+    data = first_bytes(path, _LARGEST)
     if len(data) > _LARGEST:
         raise ConfigError([f"has more than {_LARGEST} bytes"], path)
     try:

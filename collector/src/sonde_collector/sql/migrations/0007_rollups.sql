@@ -78,16 +78,26 @@ COMMENT ON TABLE sonde.server_latest IS
   'Of each server and vantage the best-measured protocol and family: the fastest of the last seven days, else the newest';
 CREATE INDEX server_latest_by_speed ON sonde.server_latest (download_mbps DESC) WHERE download_mbps IS NOT NULL;
 
+-- Every turn counts whole hours anew, of which most rows come out as they are: those are not written again.
+CREATE TRIGGER unchanged BEFORE UPDATE ON performance_logs_hourly
+FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
+CREATE TRIGGER unchanged BEFORE UPDATE ON sonde.performance_daily
+FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
+CREATE TRIGGER unchanged BEFORE UPDATE ON sonde.latest
+FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
+CREATE TRIGGER unchanged BEFORE UPDATE ON sonde.server_latest
+FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
+
 -- ── Performance ──────────────────────────────────────────────────────────────────────────────────────────
 
 -- Takes the marks of at most this many (hour, vantage) of a series, newest first, so that fresh data never waits behind
--- a backlog. One rollup at a time, to the end of its transaction: a slower one with an older view of the rows must not
--- write last.
+-- a backlog. One rollup of a series at a time, to the end of its transaction: a slower one with an older view of the rows
+-- must not write last. Other series need not wait for it: a month takes minutes, and an hour none.
 CREATE FUNCTION sonde.take_marks(wanted text, most int) RETURNS TABLE (hour timestamptz, probes smallint[])
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
-  PERFORM pg_advisory_xact_lock(hashtext('sonde'), hashtext('rollup'));
+  PERFORM pg_advisory_xact_lock(hashtext('sonde'), hashtext('rollup/' || wanted));
   RETURN QUERY
   WITH due AS (
     SELECT DISTINCT hour, probe_id FROM sonde.dirty_marks WHERE series = wanted ORDER BY hour DESC, probe_id LIMIT most
@@ -101,21 +111,28 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION sonde.take_marks IS 'Deletes the marks of a series that a rollup is about to honour';
 
--- The partition of a rollup table for this hour, made where it is missing.
+-- The partition of a rollup table for this hour, made where it is missing: of its month what no other partition holds,
+-- as those of an adopted database may have another rhythm.
 CREATE FUNCTION sonde.cover(parent regclass, at timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   month  timestamptz := date_trunc('month', at, 'UTC');
+  lo     timestamptz;
+  hi     timestamptz;
 BEGIN
   IF EXISTS (SELECT FROM sonde.partition_ranges r WHERE r.parent = cover.parent AND NOT r.is_default
              AND r.lo <= at AND r.hi > at) THEN
     RETURN;
   END IF;
   PERFORM sonde.lock_partitions();
-  IF NOT EXISTS (SELECT FROM sonde.partition_ranges r WHERE r.parent = cover.parent AND NOT r.is_default
-                 AND r.lo <= at AND r.hi > at) THEN
+  SELECT greatest(month, max(r.hi) FILTER (WHERE r.hi <= at)),
+         least((month AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC', min(r.lo) FILTER (WHERE r.lo > at))
+  INTO lo, hi
+  FROM sonde.partition_ranges r WHERE r.parent = cover.parent AND NOT r.is_default
+  HAVING coalesce(bool_or(r.lo <= at AND r.hi > at), false) = false;
+  IF lo IS NOT NULL THEN
     PERFORM sonde.attach_partition(
-      parent, (SELECT relname FROM pg_class WHERE oid = parent) || to_char(month AT TIME ZONE 'UTC', '_YYYY_MM'),
-      month, (month AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC');
+      parent, (SELECT relname FROM pg_class WHERE oid = parent)
+              || to_char(lo AT TIME ZONE 'UTC', CASE WHEN lo = month THEN '_YYYY_MM' ELSE '_YYYY_MM_DD"t"HH24MI' END), lo, hi);
   END IF;
 END $$;
 COMMENT ON FUNCTION sonde.cover IS 'Makes the partition of a rollup table that an hour needs';
@@ -124,6 +141,14 @@ COMMENT ON FUNCTION sonde.cover IS 'Makes the partition of a rollup table that a
 CREATE FUNCTION sonde.bounded(value double precision, bound double precision) RETURNS double precision
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT CASE WHEN value > bound THEN bound ELSE value END $$;
 COMMENT ON FUNCTION sonde.bounded IS 'The value, or the bound where it is smaller';
+
+-- As a REAL: what lies between 0 and the smallest of them is 0, what lies above the largest is that. A cast would fail,
+-- and one vantage's nonsense would end every rollup.
+CREATE FUNCTION sonde.as_real(value double precision) RETURNS real LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT (CASE WHEN value > 3.4e38 THEN 3.4e38 WHEN value < -3.4e38 THEN -3.4e38 WHEN abs(value) < 1.2e-38 THEN 0
+               ELSE value END)::real
+$$;
+COMMENT ON FUNCTION sonde.as_real IS 'The value, bounded to what a REAL holds';
 
 -- The hours of at most this many marks; gives how many hours that were. Figures are bounded to what the columns hold: a
 -- vantage may send nonsense, and a rollup must not stop at it.
@@ -142,9 +167,10 @@ BEGIN
            sonde.bounded(avg(log.ping_ms), 999999.99)::numeric(8,2), min(log.ping_ms), max(log.ping_ms),
            avg(log.download_mbps)::numeric(7,2), max(log.download_mbps), avg(log.upload_mbps)::numeric(7,2),
            (100.0 * count(*) FILTER (WHERE log.connection_success) / nullif(count(log.connection_success), 0))::numeric(5,2),
-           percentile_cont(0.5) WITHIN GROUP (ORDER BY log.ping_ms), percentile_cont(0.95) WITHIN GROUP (ORDER BY log.ping_ms),
-           percentile_cont(0.99) WITHIN GROUP (ORDER BY log.ping_ms),
-           sonde.bounded(avg(log.jitter_ms), 3e38), avg(log.packet_loss_pct),
+           sonde.as_real(percentile_cont(0.5) WITHIN GROUP (ORDER BY log.ping_ms)),
+           sonde.as_real(percentile_cont(0.95) WITHIN GROUP (ORDER BY log.ping_ms)),
+           sonde.as_real(percentile_cont(0.99) WITHIN GROUP (ORDER BY log.ping_ms)),
+           sonde.as_real(avg(log.jitter_ms)), avg(log.packet_loss_pct),
            count(log.ping_ms), count(log.download_mbps), count(log.upload_mbps),
            count(log.connection_success), count(*) FILTER (WHERE log.connection_success)
     FROM performance_logs AS log
@@ -183,7 +209,7 @@ BEGIN
            avg(log.download_mbps)::numeric(7,2), max(log.download_mbps), avg(log.upload_mbps)::numeric(7,2),
            (100.0 * count(*) FILTER (WHERE log.connection_success) / nullif(count(log.connection_success), 0))::numeric(5,2),
            min(log.ping_ms), max(log.ping_ms), percentile_cont(0.99) WITHIN GROUP (ORDER BY log.ping_ms),
-           sonde.bounded(avg(log.jitter_ms), 3e38), avg(log.packet_loss_pct),
+           sonde.as_real(avg(log.jitter_ms)), avg(log.packet_loss_pct),
            count(log.ping_ms), count(log.download_mbps), count(log.upload_mbps),
            count(log.connection_success), count(*) FILTER (WHERE log.connection_success)
     FROM performance_logs AS log

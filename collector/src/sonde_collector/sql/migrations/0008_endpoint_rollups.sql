@@ -2,8 +2,8 @@
 -- Marks and their order as in 0007.
 
 CREATE TABLE sonde.endpoint_minute (
-  target_id           INT NOT NULL REFERENCES sonde.targets(id),
-  probe_id            SMALLINT NOT NULL REFERENCES probe_locations(id),
+  target_id           INT NOT NULL,
+  probe_id            SMALLINT NOT NULL,
   bucket              TIMESTAMPTZ NOT NULL,
   checks              INT NOT NULL,
   ok                  INT NOT NULL,
@@ -28,6 +28,14 @@ CREATE TABLE sonde.endpoint_minute (
 CREATE TABLE sonde.endpoint_hour (LIKE sonde.endpoint_minute INCLUDING ALL) PARTITION BY RANGE (bucket);
 CREATE TABLE sonde.endpoint_day (LIKE sonde.endpoint_minute INCLUDING ALL);
 CREATE TABLE sonde.endpoint_month (LIKE sonde.endpoint_minute INCLUDING ALL);
+CREATE TRIGGER unchanged BEFORE UPDATE ON sonde.endpoint_minute
+FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
+CREATE TRIGGER unchanged BEFORE UPDATE ON sonde.endpoint_hour
+FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
+CREATE TRIGGER unchanged BEFORE UPDATE ON sonde.endpoint_day
+FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
+CREATE TRIGGER unchanged BEFORE UPDATE ON sonde.endpoint_month
+FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
 COMMENT ON TABLE sonde.endpoint_minute IS 'endpoint_checks by minute: counts, and times of the checks that went well';
 COMMENT ON TABLE sonde.endpoint_hour IS 'endpoint_checks by hour';
 COMMENT ON TABLE sonde.endpoint_day IS 'endpoint_checks by day (UTC)';
@@ -48,12 +56,12 @@ RETURNS SETOF sonde.endpoint_day LANGUAGE sql STABLE AS $$
          count(*) FILTER (WHERE failure IN ('dns', 'no_address'))::int,
          count(*) FILTER (WHERE failure IN ('tls', 'certificate'))::int,
          count(*) FILTER (WHERE failure IN ('refused', 'reset') OR status BETWEEN 500 AND 599)::int,
-         sonde.bounded(avg(total_ms) FILTER (WHERE ok), 3e38),
-         percentile_cont(0.5) WITHIN GROUP (ORDER BY total_ms) FILTER (WHERE ok),
-         percentile_cont(0.95) WITHIN GROUP (ORDER BY total_ms) FILTER (WHERE ok),
-         percentile_cont(0.99) WITHIN GROUP (ORDER BY total_ms) FILTER (WHERE ok),
-         percentile_cont(0.5) WITHIN GROUP (ORDER BY first_byte_ms) FILTER (WHERE ok),
-         percentile_cont(0.95) WITHIN GROUP (ORDER BY first_byte_ms) FILTER (WHERE ok)
+         sonde.as_real(avg(total_ms) FILTER (WHERE ok)),
+         sonde.as_real(percentile_cont(0.5) WITHIN GROUP (ORDER BY total_ms) FILTER (WHERE ok)),
+         sonde.as_real(percentile_cont(0.95) WITHIN GROUP (ORDER BY total_ms) FILTER (WHERE ok)),
+         sonde.as_real(percentile_cont(0.99) WITHIN GROUP (ORDER BY total_ms) FILTER (WHERE ok)),
+         sonde.as_real(percentile_cont(0.5) WITHIN GROUP (ORDER BY first_byte_ms) FILTER (WHERE ok)),
+         sonde.as_real(percentile_cont(0.95) WITHIN GROUP (ORDER BY first_byte_ms) FILTER (WHERE ok))
   FROM sonde.endpoint_checks
   WHERE measured_at >= lo AND measured_at < hi AND probe_id = ANY (probes)
   GROUP BY target_id, probe_id, date_trunc(width, measured_at, 'UTC')
@@ -112,7 +120,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION sonde.rollup_endpoint_days IS 'Days whose hours changed since the last call into endpoint_day';
 
--- A month whose first rows retention has already dropped keeps its percentiles, and takes its counts from its days.
+-- A month of which retention has already dropped a day's rows keeps its percentiles, and takes its counts from its days.
 CREATE FUNCTION sonde.rollup_endpoint_months(most int DEFAULT 64) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
   due    record;
@@ -121,8 +129,11 @@ DECLARE
 BEGIN
   FOR due IN SELECT * FROM sonde.take_marks('endpoint_month', most) LOOP
     until := (due.hour AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC';
-    IF EXISTS (SELECT FROM sonde.partition_ranges r WHERE r.parent = 'sonde.endpoint_checks'::regclass
-               AND NOT r.is_default AND r.lo <= due.hour AND r.hi > due.hour) THEN
+    IF NOT EXISTS (
+         SELECT FROM sonde.endpoint_day d
+         WHERE d.bucket >= due.hour AND d.bucket < until AND d.probe_id = ANY (due.probes)
+           AND NOT EXISTS (SELECT FROM sonde.partition_ranges r WHERE r.parent = 'sonde.endpoint_checks'::regclass
+                           AND NOT r.is_default AND r.lo <= d.bucket AND r.hi > d.bucket)) THEN
       PERFORM sonde.put_endpoint_buckets('month', due.hour, until, due.probes);
     ELSE
       INSERT INTO sonde.endpoint_month AS kept

@@ -74,7 +74,9 @@ WITH due AS (
     AND EXISTS (
       SELECT FROM performance_logs l
       WHERE l.credential = h.credential AND l.connection_success AND l.server_id <> h.server_id
-        AND l.measured_at > h.measured_at AND l.measured_at <= h.measured_at + interval '1 hour')
+        AND l.measured_at > h.measured_at AND l.measured_at <= h.measured_at + interval '1 hour'
+        -- The same said without h, so that no plan looks into other partitions.
+        AND l.measured_at > %(hour)s - interval '1 hour' AND l.measured_at < %(hour)s + interval '2 hours')
     AND NOT EXISTS (
       SELECT FROM sonde.refusals r
       WHERE r.credential = h.credential AND (r.since IS NULL OR h.measured_at >= r.since)
