@@ -79,6 +79,8 @@ FAULTS = [
     *_REFUSED_ACCOUNTS,
 ]
 
+SHAKEN = [fault for fault in FAULTS if fault.account != "expired"]
+"""Both refused accounts shake hands alike, and strongSwan blocks who leaves it many half-open handshakes."""
 
 Runs: TypeAlias = dict[tuple[str, bool], Future[Checked]]
 
@@ -106,7 +108,7 @@ def runs(lab: Lab, readable: Path) -> Iterator[Runs]:
         secrets = account(lab.folder / "secrets", fault.account)
         words = ("vpn", lab.profiles / fault.profile, *asked, *secrets)
         started[fault.name, False] = pool.submit(check, lab, "nyc", *words)
-    for fault in FAULTS:
+    for fault in SHAKEN:
         words = ("vpn", readable / fault.profile, *common, *account(readable, fault.account))
         started[fault.name, True] = pool.submit(check, lab, "nyc", *words, "--handshake-only", user=NOBODY)
     yield started
@@ -132,14 +134,14 @@ def test_a_fault_is_told_as_what_it_is(fault: Fault, runs: Runs) -> None:
     assert done.said == ""
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", SHAKEN, ids=lambda fault: fault.name)
 def test_a_handshake_needs_no_privilege_and_is_as_honest(fault: Fault, runs: Runs) -> None:
     """`--handshake-only` as nobody tells the same, but for what shows only after the handshake it makes."""
     done = runs[fault.name, True].result()
     assert done.said == ""
     assert done.row["quality"] == ["handshake_only"]
     if fault.shaken == "":
-        assert (done.code, done.row["connection_success"]) == (0, True)
+        assert (done.code, done.row["connection_success"]) == (0, True), done.row
         assert "auth_ms" not in done.row
     else:
         assert (done.code, done.row["connection_success"]) == (1, False)

@@ -18,6 +18,8 @@ from sonde_proto.v1 import results_pb2 as pb
 log = structlog.get_logger()
 
 _ANSWER_WITHIN_S = 3.0
+_NOBODY_THERE_S = 5.0
+"""Before a collector that gave no answer is asked again: an exclusive run empties the vantage to ask."""
 _RENEWALS = 3
 """A lease is renewed at each third of its time: two words may get lost."""
 _AGAIN_S = 1.0  # after a renewal that failed
@@ -119,7 +121,7 @@ class Leases:
             words = f"the collector grants no lease: {error.details() or error.code().name}"
         except Interrupted as error:
             words = str(error)
-        raise Denied(pb.MISS_REASON_NO_LEASE, 0, words)
+        raise Denied(pb.MISS_REASON_NO_LEASE, _NOBODY_THERE_S, words)
 
     async def _keep(self, lease: Lease, asked_s: float, ttl_s: float, limit: asyncio.Timeout) -> None:
         """Renew until cancelled; end the run when the lease is about to run out.
