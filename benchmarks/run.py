@@ -40,6 +40,16 @@ TARGETS: dict[str, tuple[str, str, float]] = {
     "ingest_rows_per_s": ("value", ">=", 100_000),
     "spool_to_query_p99_s": ("value", "<=", 1.0),
     "agent_rss_mb": ("value", "<=", 48.0),
+    "direct_rtt_excess_us": ("value", "<=", 200.0),
+    **{
+        f"tunnel_{what}_{way}": (key, sign, bound)
+        for way in ("wireguard_go", "openvpn_udp", "openvpn_tcp", "ikev2")
+        for what, key, sign, bound in (
+            ("rtt_excess_us", "value", "<=", 200.0),
+            ("handshake_excess_ms", "value", "<=", 3.0),
+            ("throughput_share", "value", "= 1 +-", 0.05),
+        )
+    },
 }
 
 
@@ -95,7 +105,10 @@ def reached(name: str, row: dict[str, Any]) -> str:
     key, sign, bound = TARGETS[name]
     if row[key] is None:
         return f"not measured (asked: {key} {sign} {bound:g})"
-    good = row[key] <= bound if sign == "<=" else row[key] >= bound
+    if sign == "= 1 +-":
+        good = abs(row[key] - 1) <= bound
+    else:
+        good = row[key] <= bound if sign == "<=" else row[key] >= bound
     return "yes" if good else f"no (asked: {key} {sign} {bound:g})"
 
 

@@ -24,7 +24,7 @@ from sonde_lab.lab import Lab, missing_programs
 LACKS = missing_programs() + [name for name in ("tcpdump",) if not shutil.which(name)]
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.xdist_group("lab"),
+    pytest.mark.xdist_group("accounts"),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root (network namespaces)"),
     pytest.mark.skipif(bool(LACKS), reason=f"needs the programs {' '.join(LACKS)}"),
 ]

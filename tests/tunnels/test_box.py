@@ -20,7 +20,7 @@ from sonde_proto.v1 import tunnel_pb2
 _LACK = wireguard.missing()
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.xdist_group("lab"),
+    pytest.mark.xdist_group("host"),
     pytest.mark.skipif(_LACK is not None, reason=f"tunnels: {_LACK}"),
 ]
 

@@ -15,7 +15,7 @@ from support.vpn_wire import INSIDE, PROVIDER, PROVIDER6, Wire, wire
 
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.xdist_group("lab"),
+    pytest.mark.xdist_group("host"),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: network namespaces"),
     pytest.mark.skipif(shutil.which("charon-systemd") is None, reason="needs charon-systemd"),
 ]

@@ -24,7 +24,7 @@ from sonde_proto.v1 import results_pb2 as pb
 LACKS = [name for name in ("nginx", "iperf3", "tc", "nsenter") if not shutil.which(name)]
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.xdist_group("lab"),
+    pytest.mark.xdist_group("host"),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root (network namespaces)"),
     pytest.mark.skipif(bool(LACKS), reason=f"needs the programs {' '.join(LACKS)}"),
 ]

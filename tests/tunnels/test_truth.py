@@ -36,8 +36,8 @@ class Case:
         key: of the server.
         vantage: from where.
         rounds: round trips of its protocol's handshake.
-        near_ms: what our end may take for a handshake, beyond line and server: keys, certificates, TLS. Alone
-            on a processor it takes 1.5 ms (WireGuard), 3 ms (OpenVPN) and 12 ms (charon).
+        near_ms: what our end may take for a handshake, beyond line and server: keys, certificates, TLS. With
+            room for processors that others use too.
         relay_ms: of an echo inside, beyond what the server's end takes: charon's packets cross a relay of
             ours twice, which wakes up for each.
     """

@@ -20,7 +20,7 @@ from sonde_proto.v1 import results_pb2 as pb
 _LACK = wireguard.missing()
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.xdist_group("lab"),
+    pytest.mark.xdist_group("host"),
     pytest.mark.skipif(_LACK is not None, reason=f"WireGuard: {_LACK}"),
 ]
 
