@@ -12,7 +12,8 @@ APT_LAB := charon-systemd dnsmasq-base gcc iperf3 iproute2 iputils-ping libc6-de
 APT_TEST := $(APT_LAB) curl faketime pgbouncer tcpdump
 APT_BENCH := $(APT_LAB) fping prometheus-blackbox-exporter tcpdump
 
-PYTEST := $(BIN)/pytest -q -n 2 --dist loadgroup
+# Most tests wait more than they compute: three at once keep two cores busy.
+PYTEST := $(BIN)/pytest -q -n 3 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast soak bench lint proto lock clean apt-demo apt-test apt-bench
@@ -24,7 +25,8 @@ demo: $(READY) apt-demo ## the whole pipeline, live, on this machine (SECONDS=60
 	@$(BIN)/sonde-lab demo $(if $(SECONDS),--seconds $(SECONDS))
 
 test: $(READY) apt-test lint ## everything but the soak, with real PostgreSQL; < 20 minutes
-	@$(PYTEST) -m "not soak"
+	@$(PYTEST) -m "not soak and not quiet"
+	@$(BIN)/pytest -q -m "quiet and not soak"
 
 test-fast: $(READY) ## unit and property tests: no root, no apt, < 60 s
 	@$(PYTEST) tests/unit

@@ -32,7 +32,7 @@ ROWS = (
     "tunnel_throughput_share_wireguard_go",
 )
 NAME = "tunnel_throughput_share_"
-RAMP_MS, SECONDS = 400, 1  # for each direction; the ramp is 20 round trips or more
+RAMP_MS, SECONDS = 350, 1  # for each direction; the ramp is 17 round trips or more
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import residue
 from support.edges import Authority
 from support.ike_server import IkeServer, ike_profile
 from support.programs import eventually
@@ -283,4 +284,4 @@ def test_first_process_killed(at: Wire, authority: Authority, server: IkeServer)
     pids = [*tunnel.processes("charon-systemd"), *tunnel.processes("python")]
     assert len(pids) == 3
     tunnel.kill()
-    eventually(lambda: not [pid for pid in pids if Path(f"/proc/{pid}").exists()], 2, "something still runs")
+    eventually(lambda: not set(pids) & dict(residue.processes()).keys(), 2, "something still runs")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import residue
 from support.programs import eventually, run
 
 import sonde_lab
@@ -55,10 +56,10 @@ def inside(pid: int) -> list[int]:
 
 
 def spaces() -> Iterator[tuple[int, str]]:
-    """Every process and its PID namespace."""
-    for process in Path("/proc").glob("[0-9]*"):
+    """Every process but zombies and its PID namespace."""
+    for process, _ in residue.processes():
         try:
-            yield int(process.name), str((process / "ns" / "pid").readlink())
+            yield process, str(Path(f"/proc/{process}/ns/pid").readlink())
         except OSError:
             continue
 
@@ -90,7 +91,7 @@ def test_a_lab_ends_with_the_process_that_started_it(folder: Path) -> None:
     owner.kill()
     owner.wait()
     owner.stdout.close()
-    eventually(lambda: not Path(f"/proc/{pid}").exists(), 5, "the lab is still there")
+    eventually(lambda: pid not in dict(residue.processes()), 5, "the lab is still there")
     with Lab.up(folder, faults=False) as lab:
         assert lab.run("ams", ["ping", "-c", "1", "-W", "2", "192.0.2.13"]).returncode == 0
 

@@ -17,7 +17,7 @@ from sonde_lab.lab import Lab
 from sonde_proto.v1 import results_pb2 as pb
 from sonde_proto.v1 import tunnel_pb2
 
-pytestmark = [pytest.mark.root, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.root, pytest.mark.quiet]
 
 PROTOCOLS = ("WireGuard", "OpenVPN-UDP", "OpenVPN-TCP", "IKEv2")
 ECHOES = 40

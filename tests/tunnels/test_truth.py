@@ -19,7 +19,7 @@ from sonde_lab import records
 from sonde_lab.lab import Lab
 from sonde_lab.records import Record
 
-pytestmark = [pytest.mark.root, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.root, pytest.mark.quiet]
 
 _ECHOES, _SPACING = 150, "20ms"
 _ATTEMPTS = 4  # two cores that others use too: one quiet run shows what is possible
