@@ -12,8 +12,7 @@ APT_LAB := charon-systemd dnsmasq-base gcc iperf3 iproute2 iputils-ping libc6-de
 APT_TEST := $(APT_LAB) curl faketime pgbouncer tcpdump
 APT_BENCH := $(APT_LAB) fping prometheus-blackbox-exporter tcpdump
 
-# Most tests wait more than they compute: three at once keep two cores busy.
-PYTEST := $(BIN)/pytest -q -n 3 --dist loadgroup
+PYTEST := $(BIN)/pytest -q -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast soak bench lint proto lock clean apt-demo apt-test apt-bench
