@@ -293,9 +293,10 @@ def _end(pid: int) -> None:
 def _started(pid: int) -> int:
     """When a process started, in the kernel's ticks: with the pid it names one process for ever; 0 = none."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return 0
+    return 0 if fields[0] in "ZX" else int(fields[19])  # who has died runs no lab, whoever reaps it
 
 
 def _remove(path: Path) -> None:
