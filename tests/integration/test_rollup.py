@@ -234,18 +234,19 @@ def _check_latest(conn: psycopg.Connection, rows: Sequence[Row]) -> None:
         for value, name in zip(found[key][1:], metrics, strict=False):
             assert value == _near(last[name]), (key, name)
         assert found[key][-1] == ordered[0]["failure"]
-        best[key[:2]].append((newest, last["download_mbps"], *key[2:]))
+        speed_at = next((row["measured_at"] for row in ordered if row["download_mbps"] is not None), None)
+        best[key[:2]].append((newest, last["download_mbps"], speed_at, *key[2:]))
     for (server, probe), candidates in best.items():
         limit = max(newest for newest, *_ in candidates) - dt.timedelta(days=7)
         chosen = max(
             candidates,
-            key=lambda one: (one[0] >= limit, -1.0 if one[1] is None else one[1], one[0], one[2], one[3]),
+            key=lambda one: (one[1] if one[2] and one[2] >= limit else -1.0, one[0], one[3], one[4]),
         )
         row = conn.execute(
             "SELECT protocol_id, family FROM sonde.server_latest WHERE server_id = %s AND probe_id = %s",
             (server, probe),
         ).fetchone()
-        assert row == chosen[2:]
+        assert row == chosen[3:]
     shown = conn.execute(
         "SELECT count(*) FROM mv_server_latest_performance WHERE download_mbps IS NULL"
     ).fetchone()

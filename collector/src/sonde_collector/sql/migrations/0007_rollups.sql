@@ -150,8 +150,32 @@ CREATE FUNCTION sonde.as_real(value double precision) RETURNS real LANGUAGE sql 
 $$;
 COMMENT ON FUNCTION sonde.as_real IS 'The value, bounded to what a REAL holds';
 
--- The hours of at most this many marks; gives how many hours that were. Figures are bounded to what the columns hold: a
--- vantage may send nonsense, and a rollup must not stop at it.
+-- What some vantages measured of each server from lo to hi. Figures are bounded to what the columns of the rollups hold:
+-- a vantage may send nonsense, and a rollup must not stop at it.
+CREATE FUNCTION sonde.performance_figures(lo timestamptz, hi timestamptz, probes smallint[])
+RETURNS TABLE (
+  server_id int, probe_id smallint, sample_count bigint, avg_ping numeric, min_ping real, max_ping real,
+  avg_download numeric, max_download numeric, avg_upload numeric, uptime_pct numeric,
+  p50_ping real, p95_ping real, p99_ping real, avg_jitter real, avg_loss real,
+  ping_count bigint, download_count bigint, upload_count bigint, connection_count bigint, connection_ok bigint
+) LANGUAGE sql STABLE AS $$
+  SELECT log.server_id, log.probe_id, count(*),
+         sonde.bounded(avg(log.ping_ms), 999999.99)::numeric(8,2), min(log.ping_ms), max(log.ping_ms),
+         avg(log.download_mbps)::numeric(7,2), max(log.download_mbps), avg(log.upload_mbps)::numeric(7,2),
+         (100.0 * count(*) FILTER (WHERE log.connection_success) / nullif(count(log.connection_success), 0))::numeric(5,2),
+         sonde.as_real(percentile_cont(0.5) WITHIN GROUP (ORDER BY log.ping_ms)),
+         sonde.as_real(percentile_cont(0.95) WITHIN GROUP (ORDER BY log.ping_ms)),
+         sonde.as_real(percentile_cont(0.99) WITHIN GROUP (ORDER BY log.ping_ms)),
+         sonde.as_real(avg(log.jitter_ms)), avg(log.packet_loss_pct)::real,
+         count(log.ping_ms), count(log.download_mbps), count(log.upload_mbps),
+         count(log.connection_success), count(*) FILTER (WHERE log.connection_success)
+  FROM performance_logs AS log
+  WHERE log.measured_at >= lo AND log.measured_at < hi AND log.probe_id = ANY (probes)
+  GROUP BY log.server_id, log.probe_id
+$$;
+COMMENT ON FUNCTION sonde.performance_figures IS 'Exact figures of each server and vantage between two times';
+
+-- The hours of at most this many marks; gives how many hours that were.
 CREATE FUNCTION sonde.rollup_performance_hours(most int DEFAULT 256) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
   due   record;
@@ -159,31 +183,18 @@ DECLARE
 BEGIN
   FOR due IN SELECT * FROM sonde.take_marks('performance', most) LOOP
     PERFORM sonde.cover('performance_logs_hourly', due.hour);
-    INSERT INTO performance_logs_hourly AS kept
-      (server_id, probe_id, hour, sample_count, avg_ping, min_ping, max_ping, avg_download, max_download, avg_upload,
+    INSERT INTO performance_logs_hourly
+      (hour, server_id, probe_id, sample_count, avg_ping, min_ping, max_ping, avg_download, max_download, avg_upload,
        uptime_pct, p50_ping, p95_ping, p99_ping, avg_jitter, avg_loss, ping_count, download_count, upload_count,
        connection_count, connection_ok)
-    SELECT log.server_id, log.probe_id, due.hour, count(*),
-           sonde.bounded(avg(log.ping_ms), 999999.99)::numeric(8,2), min(log.ping_ms), max(log.ping_ms),
-           avg(log.download_mbps)::numeric(7,2), max(log.download_mbps), avg(log.upload_mbps)::numeric(7,2),
-           (100.0 * count(*) FILTER (WHERE log.connection_success) / nullif(count(log.connection_success), 0))::numeric(5,2),
-           sonde.as_real(percentile_cont(0.5) WITHIN GROUP (ORDER BY log.ping_ms)),
-           sonde.as_real(percentile_cont(0.95) WITHIN GROUP (ORDER BY log.ping_ms)),
-           sonde.as_real(percentile_cont(0.99) WITHIN GROUP (ORDER BY log.ping_ms)),
-           sonde.as_real(avg(log.jitter_ms)), avg(log.packet_loss_pct),
-           count(log.ping_ms), count(log.download_mbps), count(log.upload_mbps),
-           count(log.connection_success), count(*) FILTER (WHERE log.connection_success)
-    FROM performance_logs AS log
-    WHERE log.measured_at >= due.hour AND log.measured_at < due.hour + interval '1 hour' AND log.probe_id = ANY (due.probes)
-    GROUP BY log.server_id, log.probe_id
+    SELECT due.hour, figures.* FROM sonde.performance_figures(due.hour, due.hour + interval '1 hour', due.probes) AS figures
     ON CONFLICT (hour, server_id, probe_id) DO UPDATE SET
-      sample_count = excluded.sample_count, avg_ping = excluded.avg_ping, min_ping = excluded.min_ping,
-      max_ping = excluded.max_ping, avg_download = excluded.avg_download, max_download = excluded.max_download,
-      avg_upload = excluded.avg_upload, uptime_pct = excluded.uptime_pct, p50_ping = excluded.p50_ping,
-      p95_ping = excluded.p95_ping, p99_ping = excluded.p99_ping, avg_jitter = excluded.avg_jitter,
-      avg_loss = excluded.avg_loss, ping_count = excluded.ping_count, download_count = excluded.download_count,
-      upload_count = excluded.upload_count, connection_count = excluded.connection_count,
-      connection_ok = excluded.connection_ok;
+      (sample_count, avg_ping, min_ping, max_ping, avg_download, max_download, avg_upload, uptime_pct, p50_ping, p95_ping,
+       p99_ping, avg_jitter, avg_loss, ping_count, download_count, upload_count, connection_count, connection_ok) =
+      (excluded.sample_count, excluded.avg_ping, excluded.min_ping, excluded.max_ping, excluded.avg_download,
+       excluded.max_download, excluded.avg_upload, excluded.uptime_pct, excluded.p50_ping, excluded.p95_ping,
+       excluded.p99_ping, excluded.avg_jitter, excluded.avg_loss, excluded.ping_count, excluded.download_count,
+       excluded.upload_count, excluded.connection_count, excluded.connection_ok);
     PERFORM sonde.note_latest(due.hour, due.probes);
     INSERT INTO sonde.dirty_marks (series, hour, probe_id)
     SELECT 'performance_day', date_trunc('day', due.hour, 'UTC'), probe FROM unnest(due.probes) AS probe;
@@ -200,29 +211,18 @@ DECLARE
   done  int := 0;
 BEGIN
   FOR due IN SELECT * FROM sonde.take_marks('performance_day', most) LOOP
-    INSERT INTO sonde.performance_daily AS kept
-      (server_id, probe_id, day, sample_count, avg_ping, median_ping, p95_ping, avg_download, max_download, avg_upload,
-       uptime_pct, min_ping, max_ping, p99_ping, avg_jitter, avg_loss, ping_count, download_count, upload_count,
+    INSERT INTO sonde.performance_daily
+      (day, server_id, probe_id, sample_count, avg_ping, min_ping, max_ping, avg_download, max_download, avg_upload,
+       uptime_pct, median_ping, p95_ping, p99_ping, avg_jitter, avg_loss, ping_count, download_count, upload_count,
        connection_count, connection_ok)
-    SELECT log.server_id, log.probe_id, due.hour, count(*), sonde.bounded(avg(log.ping_ms), 999999.99)::numeric(8,2),
-           percentile_cont(0.5) WITHIN GROUP (ORDER BY log.ping_ms), percentile_cont(0.95) WITHIN GROUP (ORDER BY log.ping_ms),
-           avg(log.download_mbps)::numeric(7,2), max(log.download_mbps), avg(log.upload_mbps)::numeric(7,2),
-           (100.0 * count(*) FILTER (WHERE log.connection_success) / nullif(count(log.connection_success), 0))::numeric(5,2),
-           min(log.ping_ms), max(log.ping_ms), percentile_cont(0.99) WITHIN GROUP (ORDER BY log.ping_ms),
-           sonde.as_real(avg(log.jitter_ms)), avg(log.packet_loss_pct),
-           count(log.ping_ms), count(log.download_mbps), count(log.upload_mbps),
-           count(log.connection_success), count(*) FILTER (WHERE log.connection_success)
-    FROM performance_logs AS log
-    WHERE log.measured_at >= due.hour AND log.measured_at < due.hour + interval '1 day' AND log.probe_id = ANY (due.probes)
-    GROUP BY log.server_id, log.probe_id
+    SELECT due.hour, figures.* FROM sonde.performance_figures(due.hour, due.hour + interval '1 day', due.probes) AS figures
     ON CONFLICT (server_id, probe_id, day) DO UPDATE SET
-      sample_count = excluded.sample_count, avg_ping = excluded.avg_ping, median_ping = excluded.median_ping,
-      p95_ping = excluded.p95_ping, avg_download = excluded.avg_download, max_download = excluded.max_download,
-      avg_upload = excluded.avg_upload, uptime_pct = excluded.uptime_pct, min_ping = excluded.min_ping,
-      max_ping = excluded.max_ping, p99_ping = excluded.p99_ping, avg_jitter = excluded.avg_jitter,
-      avg_loss = excluded.avg_loss, ping_count = excluded.ping_count, download_count = excluded.download_count,
-      upload_count = excluded.upload_count, connection_count = excluded.connection_count,
-      connection_ok = excluded.connection_ok;
+      (sample_count, avg_ping, min_ping, max_ping, avg_download, max_download, avg_upload, uptime_pct, median_ping, p95_ping,
+       p99_ping, avg_jitter, avg_loss, ping_count, download_count, upload_count, connection_count, connection_ok) =
+      (excluded.sample_count, excluded.avg_ping, excluded.min_ping, excluded.max_ping, excluded.avg_download,
+       excluded.max_download, excluded.avg_upload, excluded.uptime_pct, excluded.median_ping, excluded.p95_ping,
+       excluded.p99_ping, excluded.avg_jitter, excluded.avg_loss, excluded.ping_count, excluded.download_count,
+       excluded.upload_count, excluded.connection_count, excluded.connection_ok);
     done := done + 1;
   END LOOP;
   RETURN done;
@@ -313,8 +313,8 @@ BEGIN
     FROM sonde.latest AS l
     JOIN (SELECT DISTINCT * FROM unnest(servers, vantages) AS t(server_id, probe_id)) AS touched USING (server_id, probe_id)
   ) AS candidate
-  ORDER BY server_id, probe_id, (measured_at >= still_counts) DESC, download_mbps DESC NULLS LAST, measured_at DESC,
-           protocol_id DESC, family DESC
+  ORDER BY server_id, probe_id, CASE WHEN download_at >= still_counts THEN download_mbps END DESC NULLS LAST,
+           measured_at DESC, protocol_id DESC, family DESC
   ON CONFLICT (server_id, probe_id) DO UPDATE SET
     measured_at = excluded.measured_at, ping_ms = excluded.ping_ms, download_mbps = excluded.download_mbps,
     upload_mbps = excluded.upload_mbps, connection_success = excluded.connection_success,
