@@ -32,8 +32,10 @@ pytestmark = [
 TTL_S = 15.0
 LINGER_S = 16
 """The lab's OpenVPN servers notice after 16 s that a client vanished, its IKEv2 server after 12 s."""
-ASKED_AGAIN_S = 8.0
-"""Who waits for a session comes back by then, and a slot that wants one comes due."""
+ASKED_AGAIN_S = 20.0
+"""Who gave up keeps its place in line for 3 s more; the next slot asks then, on a busy host late."""
+EVERY_S = 36
+"""Of the plans whose runs want more sessions than there are."""
 ACCOUNT = f'linger = "{LINGER_S}s"\nsessions = '
 PLAN = """
 [[plan]]
@@ -137,7 +139,7 @@ def in_use(fleet: LabFleet, since: dt.datetime | None = None) -> list[dict[str, 
 
 def test_the_provider_never_sees_a_sixth_session(fleet: LabFleet) -> None:
     """Also when who holds one, and the collector, are killed; those sessions are used again in time."""
-    fleet.apply({GOOD: ACCOUNT + "5"}, real("36s"))
+    fleet.apply({GOOD: ACCOUNT + "5"}, real(f"{EVERY_S}s"))
     eventually(lambda: len(in_use(fleet)) == 5 and fleet.sessions("lab")["now"] == 5, 60, fleet.story)
     dead = in_use(fleet)
     for code in {one["code"] for one in dead}:
@@ -149,7 +151,7 @@ def test_the_provider_never_sees_a_sixth_session(fleet: LabFleet) -> None:
     within_s = TTL_S + LINGER_S + ASKED_AGAIN_S
     eventually(lambda: len(in_use(fleet, killed)) > 5 - len(dead), within_s, fleet.story)
     connected = "SELECT count(DISTINCT server_id) FROM performance_logs WHERE connection_success"
-    eventually(lambda: fleet.one(f"{connected} AND measured_at > %s", killed) == 3, 30, fleet.story)
+    eventually(lambda: fleet.one(f"{connected} AND measured_at > %s", killed) == 3, 2 * EVERY_S, fleet.story)
     assert fleet.sessions("lab")["most"] == 5
 
 
@@ -171,8 +173,7 @@ def test_a_run_whose_renewals_do_not_arrive_ends_in_time(fleet: LabFleet) -> Non
     assert boxes(fleet)
     fleet.signal_collector(signal.SIGSTOP)
     try:
-        eventually(lambda: fleet.sessions("lab")["now"] == 0, TTL_S, fleet.story)
-        assert boxes(fleet) == []
+        eventually(lambda: fleet.sessions("lab")["now"] == 0 and not boxes(fleet), TTL_S, fleet.story)
     finally:
         fleet.signal_collector(signal.SIGCONT)
     eventually(lambda: fleet.one(_MISSED, "no_lease", "long/%") >= 3, 20, fleet.story)
@@ -229,7 +230,7 @@ def test_a_refused_account_is_no_dead_server(fleet: LabFleet, capture: Path) -> 
 def test_a_resumed_account_is_tried_again(fleet: LabFleet) -> None:
     """Once it is paid for, `credentials resume` lets its runs go on; what failed meanwhile stays held."""
     refused(fleet)
-    held = fleet.rows(_HELD)
+    held = eventually(lambda: _held_everywhere(fleet), 30, fleet.story)
     secrets = fleet.lab.folder / "secrets"
     words = [(secrets / f"expired.{part}").read_text().strip() for part in ("username", "password")]
     with (fleet.lab.folder / "servers" / "users").open("a") as users:
@@ -238,6 +239,12 @@ def test_a_resumed_account_is_tried_again(fleet: LabFleet) -> None:
     connected = "SELECT count(*) FROM performance_logs WHERE credential = %s AND connection_success"
     eventually(lambda: fleet.one(connected, EXPIRED), 30, fleet.story)
     assert fleet.rows(_HELD) == held
+
+
+def _held_everywhere(fleet: LabFleet) -> list[dict[str, Any]]:
+    """What is held, once the result of every server that turned the account away has come."""
+    held = fleet.rows(_HELD)
+    return held if held and held[0]["servers"] == len(HOSTS) else []
 
 
 def test_a_key_is_in_one_tunnel_at_a_time(fleet: LabFleet, capture: Path) -> None:

@@ -14,6 +14,9 @@ from support.ike_server import IkeServer, ike_profile
 from support.programs import eventually
 from support.vpn_wire import INSIDE, PROVIDER, PROVIDER6, Wire, wire
 
+from sonde_agent.net.handshake.ike_message import Request
+from sonde_agent.tunnel import namespaces
+
 pytestmark = [
     pytest.mark.root,
     pytest.mark.xdist_group("host"),
@@ -207,9 +210,15 @@ def test_eap_md5(apart: Wire) -> None:
 def test_cookie_is_answered(apart: Wire) -> None:
     """A server that asks for a cookie gets it, and the tunnel comes up."""
     authority = Authority(apart.folder / "ca")
-    server = IkeServer(apart, authority, settings="cookie_threshold_ip = 0\n cookie_threshold = 0")
+    server = IkeServer(apart, authority, settings="cookie_threshold_ip = 1")
+    with namespaces.inside(apart.host.fd), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.settimeout(10)
+        stranger.sendto(Request(31).packet(), (PROVIDER, 500))  # an exchange that stays half open
+        assert stranger.recv(2048)
+    assert "N(COOKIE)" not in server.said()
     tunnel = apart.tunnel(**ike_profile(authority))
     assert not tunnel.failed, (tunnel.detail, server.said())
+    assert "N(COOKIE)" in server.said()
 
 
 def test_only_cookies(apart: Wire) -> None:

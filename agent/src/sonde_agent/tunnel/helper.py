@@ -24,7 +24,9 @@ from sonde_agent.tunnel.keeper import Keeper
 from sonde_agent.tunnel.user import User, peer_uid
 
 _MOST_WITHOUT_TUNNEL = 16  # connections whose request is being read, or that only describe
-_STOP_WITHIN_S = 1.5
+_STOP_WITHIN_S = (
+    4.0  # a keeper gives its box 1.2 s for its goodbye; a busy kernel may need as much again to tidy up
+)
 
 log = structlog.get_logger()
 

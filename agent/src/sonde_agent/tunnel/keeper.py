@@ -33,7 +33,7 @@ _ENDED_TAG = tunnel_pb2.HelperEvent.ENDED_FIELD_NUMBER << 3 | 2  # field and wir
 
 
 class _Stop(Exception):
-    """SIGTERM: the helper is told to stop."""
+    """SIGTERM: the helper is told to stop, and no box is there yet."""
 
 
 class Keeper:
@@ -114,8 +114,15 @@ class Keeper:
         return None
 
     def _keep(self, order: Order) -> None:
-        """Have the box made, pass on what it says, and see it gone."""
+        """Have the box made, pass on what it says, and see it gone.
+
+        From here on SIGTERM interrupts nothing, whenever and however often it comes: it is something to read.
+        """
         began = time.monotonic()
+        stop_r, stop_w = os.pipe()
+        os.set_blocking(stop_w, False)
+        signal.set_wakeup_fd(stop_w, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, _note)
         life_r, life_w = (
             os.pipe()
         )  # tells the first process that this one ended before it asked to die with it
@@ -123,8 +130,9 @@ class Keeper:
         inside_r, inside_w = os.pipe()
 
         def be_first() -> None:
+            signal.set_wakeup_fd(-1)
             self._connection.close()
-            for fd in (life_w, first_r, inside_r):
+            for fd in (stop_r, stop_w, life_w, first_r, inside_r):
                 os.close(fd)
             FirstProcess(
                 order,
@@ -141,7 +149,7 @@ class Keeper:
         for fd in (life_r, first_w, inside_w):
             os.close(fd)
         try:
-            self._pass_on(pid, (first_r, inside_r))
+            self._pass_on(pid, (first_r, inside_r), stop_r)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -150,22 +158,28 @@ class Keeper:
         assert self._verdict is not None
         self._verdict.teardown_ms = (time.monotonic() - self._leaving_at) * 1000
 
-    def _pass_on(self, pid: int, sources: tuple[int, ...]) -> None:
-        """Forward whole frames until the box's first process is gone or has to go."""
+    def _pass_on(self, pid: int, sources: tuple[int, ...], stop: int) -> None:
+        """Forward whole frames until the box's first process is gone or has to go.
+
+        Args:
+            pid: the first process.
+            sources: where frames come from.
+            stop: gets readable with SIGTERM.
+        """
         watch = select.poll()
         splitters = {fd: frames.Splitter() for fd in sources}
-        for fd in (process := os.pidfd_open(pid), *sources):
+        for fd in (process := os.pidfd_open(pid), *sources, stop):
             watch.register(fd, select.POLLIN)
         watch.register(self._connection, select.POLLIN | select.POLLRDHUP)
         until: float | None = None  # by when the box must have gone
         while until is None or time.monotonic() < until:
-            try:
-                left_ms = None if until is None else max(until - time.monotonic(), 0) * 1000
-                ready = {fd for fd, _ in watch.poll(left_ms)}
-            except _Stop:
+            left_ms = None if until is None else max(until - time.monotonic(), 0) * 1000
+            ready = {fd for fd, _ in watch.poll(left_ms)}
+            if stop in ready:
+                watch.unregister(stop)
                 self._judge(pb.FAILURE_LOCAL, "the tunnel helper was stopped")
-                self._connection.shutdown(socket.SHUT_RD)  # from now on as if the agent had hung up
-                continue
+                with contextlib.suppress(OSError):  # the agent has hung up itself
+                    self._connection.shutdown(socket.SHUT_RD)  # from now on as if it had
             for fd, splitter in splitters.items():  # in this order: stages come before what is measured
                 if fd in ready and not self._forward(fd, splitter):
                     watch.unregister(fd)
@@ -215,3 +229,7 @@ class Keeper:
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:
     raise _Stop
+
+
+def _note(_signal: int, _frame: FrameType | None) -> None:
+    """Leave it to the wake-up descriptor."""

@@ -28,7 +28,9 @@ charon-systemd {{
   load = random nonce openssl curve25519 pem pkcs1 pkcs8 x509 pubkey constraints kdf hmac sha1 sha2 md5 aes \
 gcm kernel-libipsec kernel-netlink socket-default vici eap-identity eap-mschapv2 drbg
   install_routes = yes
-  block_threshold = 0
+  cookie_threshold = 0
+  cookie_threshold_ip = 0
+  block_threshold = 100000
   retransmit_base = 1.4
   retransmit_timeout = 1.0
   retransmit_tries = 3
