@@ -110,6 +110,22 @@ async def test_a_session_goes_round(conn: psycopg.Connection, collector: Running
     assert collector.metric("sonde_lease_requests_total", answer="no_lease") == 1
 
 
+@pytest.mark.parametrize("patience_ms", [None, 10_000, 59_000])
+async def test_who_gives_up_stands_in_no_line(
+    conn: psycopg.Connection, collector: Running, patience_ms: int | None
+) -> None:
+    """A vantage that will not wait until the session is free holds up nobody who comes when it is."""
+    account(conn, "acme", linger_s=60)
+    gone, first, second = (Agent(collector.channel, f"v{number}") for number in (1, 2, 3))
+    assert (await gone.acquire(credential="acme")).lease
+    age(conn, 16)  # it ended without a word, and the provider counts it for 59 s yet
+    denied = await first.acquire(credential="acme", patience_ms=patience_ms)
+    assert 58_000 < denied.retry_after_ms <= 59_000
+    age(conn, 59.5)
+    waits = patience_ms is None or patience_ms >= denied.retry_after_ms
+    assert bool((await second.acquire(credential="acme")).lease) == (not waits)
+
+
 async def test_a_target_and_a_key_are_for_one(conn: psycopg.Connection, collector: Running) -> None:
     """One throughput run against a target, and one use of a key; others are not held up."""
     account(conn, "acme", sessions=5)

@@ -33,7 +33,9 @@ class Agent:
         self.instance = os.urandom(16)
         self._stub = control_pb2_grpc.ControlStub(channel)
 
-    async def acquire(self, *, server: str = "s1", **wants: str) -> control_pb2.AcquireReply:
+    async def acquire(
+        self, *, server: str = "s1", patience_ms: int | None = None, **wants: str
+    ) -> control_pb2.AcquireReply:
         """Asks for a lease; wants are target, credential and key."""
         return await self._stub.Acquire(
             control_pb2.AcquireRequest(
@@ -41,6 +43,7 @@ class Agent:
                 instance=self.instance,
                 server=server,
                 wants=[control_pb2.Want(**{kind: name}) for kind, name in wants.items()],
+                patience_ms=patience_ms,
             )
         )
 

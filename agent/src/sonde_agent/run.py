@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 
 import structlog
 
@@ -73,8 +74,12 @@ class Runs:
         self._keys = Keys()
         self._told: set[tuple[str, str]] = set()
 
-    async def run(self, task: control_pb2.Task) -> list[pb.Result]:
+    async def run(self, task: control_pb2.Task, patience_s: float = 0.0) -> list[pb.Result]:
         """Run `task` now; give its results, flagged.
+
+        Args:
+            task: what to run.
+            patience_s: for how long it will be tried again, if there is no lease.
 
         Raises:
             NotRun: there is no lease, or there are no bytes left.
@@ -82,7 +87,7 @@ class Runs:
         difference_us, ready = self._clock.difference_us(), self._is_ready()
         booked = used = self._book(task)  # unless it is known to be less
         try:
-            results = await self._with_lease(task)
+            results = await self._with_lease(task, patience_s)
             used = _cost(results, booked) if booked else 0
         except NotRun as not_run:
             used = booked if not_run.began else 0
@@ -104,7 +109,7 @@ class Runs:
             raise NotRun(pb.MISS_REASON_BUDGET)
         return most
 
-    async def _with_lease(self, task: control_pb2.Task) -> list[pb.Result]:
+    async def _with_lease(self, task: control_pb2.Task, patience_s: float) -> list[pb.Result]:
         try:
             key_id = await self._key_id(task)
         except TunnelError as error:
@@ -115,17 +120,18 @@ class Runs:
             return await self._measure(task)
         if self._leases is None:
             raise NotRun(pb.MISS_REASON_NO_LEASE)
+        lease = self._leases.hold(task.target, wants, patience_s)
         try:
             with self._keys.use(key_id, handshake_only=task.connection.handshake_only):
-                return await self._leased(task, wants, self._leases)
+                return await self._leased(task, lease)
         except KeyBusy:
             raise NotRun(pb.MISS_REASON_NO_LEASE, 0) from None
 
     async def _leased(
-        self, task: control_pb2.Task, wants: list[control_pb2.Want], leases: Leases
+        self, task: control_pb2.Task, holding: AbstractAsyncContextManager[Lease]
     ) -> list[pb.Result]:
         try:
-            async with leases.hold(task.target, wants) as lease:
+            async with holding as lease:
                 lease.settle_s = grouping.settle_s(task)
                 results = await self._measure(task)
                 _tell(lease, results)

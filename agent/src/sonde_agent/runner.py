@@ -213,26 +213,27 @@ class Runner:
 
     async def _run(self, slot: Slot) -> None:
         task = grouping.joined([self._tasks[key] for key in slot.tasks])
+        now = self._clock.boot_ns()
+        patience = min(task.interval_ms * _NS_PER_MS // ASK_AGAIN_SHARE, ASK_AGAIN_MOST_NS)
+        until = slot.until_ns or now + patience
         try:
-            results = await self._performed.run(task)
+            results = await self._performed.run(task, (until - now) / SECOND_NS)
             for result in results:
                 self.runs[task.WhichOneof("spec") or "", _outcome(result)] += 1
             self._journal.add(results)
         except NotRun as denied:
-            self._try_again(slot, task, denied)
+            self._try_again(replace(slot, until_ns=until), denied)
         finally:
             del self._runs[slot.key]
             self._admission.finish(slot.key)
             if not self._stopping:
                 self._start()
 
-    def _try_again(self, slot: Slot, task: control_pb2.Task, denied: NotRun) -> None:
+    def _try_again(self, slot: Slot, denied: NotRun) -> None:
         """Offer the slot again in a while, or say that it is missed."""
         now = self._clock.boot_ns()
-        patience = min(task.interval_ms * _NS_PER_MS // ASK_AGAIN_SHARE, ASK_AGAIN_MOST_NS)
-        until = slot.until_ns or now + patience
         wait_s = max(denied.retry_after_s or 0, _LEAST_RETRY_S)
-        if denied.retry_after_s is None or now + wait_s * SECOND_NS > until or self._stopping:
+        if denied.retry_after_s is None or now + wait_s * SECOND_NS > slot.until_ns or self._stopping:
             self._miss(Missed(slot, denied.reason))
             return
 
@@ -240,7 +241,7 @@ class Runner:
             self._later.discard(timer)
             left = tuple(key for key in slot.tasks if key in self._tasks)
             if left:
-                self._offer(replace(slot, members=left, until_ns=until))
+                self._offer(replace(slot, members=left))
                 self._start()
 
         timer = asyncio.get_running_loop().call_later(wait_s, again)

@@ -77,19 +77,22 @@ class Leases:
         self._identity = identity
 
     @asynccontextmanager
-    async def hold(self, server: str, wants: Sequence[control_pb2.Want]) -> AsyncIterator[Lease]:
+    async def hold(
+        self, server: str, wants: Sequence[control_pb2.Want], patience_s: float = 0.0
+    ) -> AsyncIterator[Lease]:
         """Hold what is wanted for as long as the context lasts.
 
         Args:
             server: stable key of what is measured.
             wants: all are granted together, or none.
+            patience_s: for how long they will be asked for again, if they are denied.
 
         Raises:
             Denied: it is not granted, or there is no collector to grant it.
             LeaseLost: it ran out while the context lasted; what ran in it was cancelled.
         """
         asked_s = _boot_s()
-        reply = await self._acquire(server, wants)
+        reply = await self._acquire(server, wants, patience_s)
         if not reply.lease:
             reason = reply.reason or pb.MISS_REASON_NO_LEASE
             raise Denied(reason, reply.retry_after_ms / 1000, reply.detail)
@@ -109,9 +112,15 @@ class Leases:
         finally:
             await self._release(lease)
 
-    async def _acquire(self, server: str, wants: Sequence[control_pb2.Want]) -> control_pb2.AcquireReply:
+    async def _acquire(
+        self, server: str, wants: Sequence[control_pb2.Want], patience_s: float
+    ) -> control_pb2.AcquireReply:
         request = control_pb2.AcquireRequest(
-            vantage=self._identity.vantage, instance=self._identity.instance, server=server, wants=wants
+            vantage=self._identity.vantage,
+            instance=self._identity.instance,
+            server=server,
+            wants=wants,
+            patience_ms=round(max(patience_s, 0) * 1000),
         )
         try:
             async with self._channels.use() as channel:

@@ -33,11 +33,12 @@ _AT_ONCE = dt.timedelta(0)
 
 @frozen
 class Asker:
-    """Who asks: the vantage, its process, and the server that its run is about."""
+    """Who asks: the vantage, its process, the server that its run is about, and how long it asks again."""
 
     probe_id: int
     instance: bytes
     server: str
+    patience: dt.timedelta | None = None
 
 
 def acquire(conn: psycopg.Connection, asker: Asker, wanted: Sequence[Resource]) -> UUID | Denial:
@@ -69,7 +70,8 @@ def acquire(conn: psycopg.Connection, asker: Asker, wanted: Sequence[Resource]) 
             [Held(Resource(kind, name), *times) for kind, name, *times in held],
             [Waiting(Resource(kind, name), *place) for kind, name, *place in waiting],
         )
-        decision = decide(wanted, asker.probe_id, scene, random.random())  # noqa: S311 -- no secret
+        spread = random.random()  # noqa: S311 -- no secret
+        decision = decide(wanted, asker.probe_id, scene, spread, asker.patience)
         conn.execute(
             query("leases_clear"),
             {**names, "now": scene.now, "window": LOGIN_WINDOW, "probe_id": asker.probe_id},

@@ -83,7 +83,8 @@ class LeaseCalls(control_pb2_grpc.ControlServicer):
         except ValueError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
             raise  # abort has raised already
-        asker = Asker(entry.probe_id, request.instance, request.server)
+        patience = dt.timedelta(milliseconds=request.patience_ms) if request.HasField("patience_ms") else None
+        asker = Asker(entry.probe_id, request.instance, request.server, patience)
         asked = time.monotonic()
         answer = await self._do(
             context, lambda conn: lease_book.acquire(conn, asker, wanted), unheard=self._give_back

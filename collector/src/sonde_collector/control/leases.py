@@ -109,7 +109,7 @@ class Denial:
         reason: a `MissReason`.
         detail: in words for a person.
         retry: after which to ask again.
-        lines: where the vantage stands in line now; none where waiting helps nothing.
+        lines: where the vantage stands in line now; none where waiting helps nothing, or it will not wait.
     """
 
     reason: results_pb2.MissReason.ValueType
@@ -133,7 +133,13 @@ def resources(wants: Sequence[control_pb2.Want]) -> list[Resource]:
     return sorted(found)
 
 
-def decide(wanted: Sequence[Resource], probe_id: int, scene: Scene, spread: float) -> Grant | Denial:
+def decide(
+    wanted: Sequence[Resource],
+    probe_id: int,
+    scene: Scene,
+    spread: float,
+    patience: dt.timedelta | None = None,
+) -> Grant | Denial:
     """Grant everything, or deny with the reason and the time to ask again. **Pure**.
 
     Args:
@@ -141,6 +147,7 @@ def decide(wanted: Sequence[Resource], probe_id: int, scene: Scene, spread: floa
         probe_id: the vantage that asks.
         scene: about these resources at least.
         spread: parts those who wait, so that they do not come back all at once. [0..1)
+        patience: for how long the vantage asks again; None = it does not say, and stands in line.
     """
     names = [resource.name for resource in wanted if resource.kind == "credential"]
     for name in names:
@@ -157,9 +164,11 @@ def decide(wanted: Sequence[Resource], probe_id: int, scene: Scene, spread: floa
     if not lacks:
         return Grant([_hold(resource, scene) for resource in wanted])
     retry = max(lack.retry for lack in lacks)
+    gives_up = patience is not None and retry > patience
     lines = [
         Waiting(resource, probe_id, since, scene.now + retry + GRACE)
         for resource in dict.fromkeys(lack.resource for lack in lacks)
+        if not gives_up
     ]
     return Denial(NO_LEASE, lacks[0].detail, retry, lines)
 

@@ -82,11 +82,14 @@ class AcquireRequest(_message.Message):
     INSTANCE_FIELD_NUMBER: _builtins.int
     SERVER_FIELD_NUMBER: _builtins.int
     WANTS_FIELD_NUMBER: _builtins.int
+    PATIENCE_MS_FIELD_NUMBER: _builtins.int
     vantage: _builtins.str
     instance: _builtins.bytes
     """16 random bytes of the process"""
     server: _builtins.str
     """stable key of what is measured"""
+    patience_ms: _builtins.int
+    """for how long it asks again if it is denied; who gives up stands in no line"""
     @_builtins.property
     def wants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Want]: ...
     def __init__(
@@ -96,12 +99,15 @@ class AcquireRequest(_message.Message):
         instance: _builtins.bytes = ...,
         server: _builtins.str = ...,
         wants: _abc.Iterable[Global___Want] | None = ...,
+        patience_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_patience_ms", b"_patience_ms", "patience_ms", b"patience_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance", "server", b"server", "vantage", b"vantage", "wants", b"wants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_patience_ms", b"_patience_ms", "instance", b"instance", "patience_ms", b"patience_ms", "server", b"server", "vantage", b"vantage", "wants", b"wants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__patience_ms: _TypeAlias = _typing.Literal["patience_ms"]  # noqa: Y015
+    _WhichOneofArgType__patience_ms: _TypeAlias = _typing.Literal["_patience_ms", b"_patience_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__patience_ms) -> _WhichOneofReturnType__patience_ms | None: ...
 
 Global___AcquireRequest: _TypeAlias = AcquireRequest  # noqa: Y015
 
