@@ -15,11 +15,12 @@ from rich.console import Group, RenderableType
 from sonde_lab import certificates
 from sonde_lab.demo import namespace, screen
 from sonde_lab.demo.edges import EDGES, NAME
-from sonde_lab.demo.files import toml
+from sonde_lab.demo.files import NOTICES, toml
 from sonde_lab.demo.host import has_ipv6, may_ping
 from sonde_lab.demo.namespace import Namespace, NamespaceError
 from sonde_lab.demo.processes import wait_until
 from sonde_lab.demo.watch import View
+from sonde_lab.demo.webhook import Heard
 from sonde_lab.demo.world import Launch, StartChild
 
 VANTAGES = (("ams1", "Amsterdam", "NL"), ("nyc1", "New York", "US"))
@@ -75,9 +76,10 @@ class Direct:
         )
         self._edge_port = int(edges.log.read_text().partition("ready ")[2].split()[0])
 
-    def fleet(self) -> str:
+    def fleet(self, webhook: str) -> str:
         """Give fleet.toml: plans for what this host allows."""
-        return fleet(self._folder, edge_port=self._edge_port, ping=self._ping, ipv6=has_ipv6())
+        text = fleet(self._folder, edge_port=self._edge_port, ping=self._ping, ipv6=has_ipv6())
+        return text + NOTICES.format(url=webhook)
 
     def agent(self, _vantage: str) -> str:
         """Allow loopback."""
@@ -86,6 +88,14 @@ class Direct:
     def launch(self, _vantage: str, argv: Sequence[str | Path]) -> Launch:
         """Here, or in the namespace."""
         return Launch(argv, self._room.enter if self._room else None)
+
+    def tend(self, _passed_s: float, _seconds: float | None) -> str | None:
+        """Nothing happens: one of the targets is down all the time."""
+        return None
+
+    def unheard(self, _heard: Sequence[Heard]) -> list[str]:
+        """Nothing is owed."""
+        return []
 
     def missing(self, view: View, _seconds: float | None) -> list[str]:
         """Every check of every agent is owed, whatever the time."""

@@ -36,6 +36,20 @@ class Places:
         return self.folder / f"agent-{vantage}.toml"
 
 
+NOTICES = """
+# When is a thing well, and who hears of it. With two vantages one that says so is enough.
+[health]
+healthy_threshold = 2
+unhealthy_threshold = 2
+vantages_needed = 1
+
+[[notify]]
+key = "webhook"
+kind = "json"
+url = "{url}"
+"""
+
+
 def collector(places: Places) -> str:
     """Give collector.toml. **Pure.**"""
     return f"""\

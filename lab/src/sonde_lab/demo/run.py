@@ -25,6 +25,7 @@ from sonde_lab.demo.files import Places
 from sonde_lab.demo.host import DemoError, free_port, only_one, socket_path
 from sonde_lab.demo.processes import Child, ChildFailed, wait_until
 from sonde_lab.demo.tunnels import Tunnels
+from sonde_lab.demo.webhook import Webhook
 from sonde_lab.demo.world import World
 from sonde_lab.programs import LabError
 
@@ -76,8 +77,9 @@ class _Demo:
 
     def run(self, seconds: float | None) -> int:
         with ExitStack() as stack:
+            webhook = stack.enter_context(Webhook())
             world = self._world(stack)
-            places = self._collector(stack, world)
+            places = self._collector(stack, world, webhook)
             agents = stack.enter_context(ExitStack())
             since = self._agents(places, world, agents)
             with psycopg.connect(_dsn(places), autocommit=True) as connection:
@@ -88,10 +90,11 @@ class _Demo:
                 print("stopping the agents; what they hold is sent first")
                 agents.close()
                 view = watch.look(connection, since)
+                connection.execute("CALL rollup_performance_logs()")
                 _console().print(world.picture(view))
-            ranking = _ranking(places, (datetime.now(UTC) - since).total_seconds() + 1)
-        absent = world.missing(view, seconds)
-        print(ranking)
+            print(_answers_of(places, view))
+            print(screen.heard(webhook.heard))
+        absent = world.missing(view, seconds) + world.unheard(webhook.heard)
         print(screen.summary(view.counts, str(_shown(places.collector_toml))))
         for line in absent:
             print(line, file=sys.stderr)
@@ -115,11 +118,11 @@ class _Demo:
         world.start(stack, self._child)
         return world
 
-    def _collector(self, stack: ExitStack, world: World) -> Places:
+    def _collector(self, stack: ExitStack, world: World, webhook: Webhook) -> Places:
         """Start the collector; on other ports when a program took ours between our look and its start."""
         print("starting PostgreSQL and the collector")
         for preferred in (True, False):
-            places = self._write(world, preferred=preferred)
+            places = self._write(world, webhook, preferred=preferred)
             _command("sonde-collector", "migrate", "--config", places.collector_toml)
             argv = (_BIN / "sonde-collector", "serve", "--config", places.collector_toml)
             child = self._child(stack, "collector", argv)
@@ -136,7 +139,7 @@ class _Demo:
         _command("sonde-collector", "apply", places.fleet_toml, "--config", places.collector_toml)
         return places
 
-    def _write(self, world: World, *, preferred: bool) -> Places:
+    def _write(self, world: World, webhook: Webhook, *, preferred: bool) -> Places:
         """Write collector.toml, fleet.toml and one agent-CODE.toml for each vantage."""
         ports = iter(range(_METRICS_PORT, _METRICS_PORT + len(world.vantages)))
 
@@ -150,7 +153,7 @@ class _Demo:
             metrics={code: "" if world.by_socket else address(next(ports)) for code in world.vantages},
         )
         places.collector_toml.write_text(files.collector(places))
-        places.fleet_toml.write_text(world.fleet())
+        places.fleet_toml.write_text(world.fleet(webhook.url))
         for code in world.vantages:
             places.agent_toml(code).write_text(files.agent(places, code, world.agent(code)))
         return places
@@ -197,8 +200,10 @@ class _Demo:
             while seconds is None or time.monotonic() - begun < seconds:
                 for child in self._children:
                     child.check()
-                view = watch.look(connection, since)
                 now = time.monotonic()
+                if (happened := world.tend(now - begun, seconds)) is not None:
+                    console.print(f"{now - begun:.0f} s · {happened}")
+                view = watch.look(connection, since)
                 seen = [(at, rows) for at, rows in seen if now - at <= _RATE_OVER_S] + [(now, view.rows)]
                 passed = now - seen[0][0]
                 flow = screen.flow(
@@ -214,12 +219,12 @@ class _Demo:
                 time.sleep(_REFRESH_S)
 
 
-def _ranking(places: Places, window_s: float) -> str:
-    """Give the ranking of this run, as the collector's own command prints it."""
-    return _command(
-        *("sonde-collector", "top", "--once", "--window", str(round(window_s))),
-        *("--config", places.collector_toml),
-    )
+def _answers_of(places: Places, view: watch.View) -> str:
+    """Give the ranking, and the trend of one server, as the collector's own commands print them."""
+    ask = [["ranking", "--days", "1"]]
+    measured = [line.target for line in view.tunnels] + [line.target for line in view.pings]
+    ask += [["trend", measured[0], "--days", "1"]] if measured else []
+    return "\n".join(_command("sonde-collector", *words, "--config", places.collector_toml) for words in ask)
 
 
 def _command(program: str, *arguments: str | Path) -> str:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sonde_lab.demo.watch import Count, Endpoint, Ping, Tunnel, View
+from sonde_lab.demo.webhook import Heard
 
 
 def flow(view: View, *, seconds: float, rows_per_s: float) -> str:
@@ -145,6 +146,15 @@ def summary(counts: Sequence[Count], config: str) -> str:
             f"  .venv/bin/sonde-collector status --config {config}",
         )
     )
+
+
+def heard(notices: Sequence[Heard]) -> str:
+    """Give what the webhook was told, a line each."""
+    lines = [
+        f"  {one.at:%H:%M:%S}  {one.notice.get('severity', '')}: {one.notice.get('detail', '')}"
+        for one in notices
+    ]
+    return "\n".join(("What the webhook heard:", *(lines or ["  nothing"])))
 
 
 def _beside(true: float | None, measured: float | None, digits: int) -> str:

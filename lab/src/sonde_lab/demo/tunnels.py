@@ -10,9 +10,11 @@ from typing import Any
 from rich.console import Group, RenderableType
 
 from sonde_lab.demo import screen
-from sonde_lab.demo.files import toml
+from sonde_lab.demo.files import NOTICES, toml
+from sonde_lab.demo.outage import Outage
 from sonde_lab.demo.screen import Truth
 from sonde_lab.demo.watch import Tunnel, View
+from sonde_lab.demo.webhook import Heard
 from sonde_lab.demo.world import Launch, StartChild
 from sonde_lab.lab import Lab
 from sonde_lab.programs import LabError
@@ -22,6 +24,8 @@ CITIES = {"sto": "Stockholm", "tok": "Tokyo", "fra": "Frankfurt", "ber": "Berlin
 """The provider's file names shorten cities to three letters."""
 CONNECT_RTTS = {"WireGuard": 1, "OpenVPN-UDP": 4, "OpenVPN-TCP": 5, "IKEv2": 6}
 """Round trips from start to connected, those of TCP and of the pushed configuration too."""
+OUTAGE_OF = "ike-us"
+"""Its handshakes need neither an account nor a tunnel, so they can be tried every few seconds."""
 _ALL_WITHIN_S = 120.0
 """By then each vantage has been through each server once, transfers in between or not."""
 _TRUTH_EVERY_S = 5.0  # reading the records of every packet takes a while
@@ -40,6 +44,7 @@ class Tunnels:
         self._truth: Mapping[str, Any] = {}
         self._truth_at = 0.0
         self._since_s = 0.0
+        self._outage: Outage | None = None
 
     @property
     def vantages(self) -> tuple[str, ...]:
@@ -64,9 +69,9 @@ class Tunnels:
         self._since_s = time.time()
         self._look()
 
-    def fleet(self) -> str:
+    def fleet(self, webhook: str) -> str:
         """Give fleet.toml: the provider's folders as sources, and what is run through its servers."""
-        return fleet(self._truth, self._running.profiles)
+        return fleet(self._truth, self._running.profiles) + NOTICES.format(url=webhook)
 
     def agent(self, vantage: str) -> str:
         """Give the credentials as a customer has them."""
@@ -88,6 +93,20 @@ class Tunnels:
     def launch(self, vantage: str, argv: Sequence[str | Path]) -> Launch:
         """At the vantage."""
         return Launch(self._running.command(vantage, argv))
+
+    def tend(self, passed_s: float, seconds: float | None) -> str | None:
+        """One server goes down for a while."""
+        if self._outage is None:
+            self._outage = Outage(self._running, OUTAGE_OF, seconds)
+        return self._outage.tend(passed_s)
+
+    def unheard(self, heard: Sequence[Heard]) -> list[str]:
+        """The server that went down is told of."""
+        if self._outage is None or not self._outage.happened:
+            return []
+        (stem,) = (_stem(server) for server in self._truth["servers"] if server["key"] == OUTAGE_OF)
+        told = [one.notice for one in heard if str(one.notice.get("subject", "")).endswith(stem)]
+        return [] if told else [f"the webhook heard nothing of {stem}, which was down"]
 
     def missing(self, view: View, seconds: float | None) -> list[str]:
         """Some tunnel of every agent is owed, and after two minutes every server from everywhere."""
@@ -224,6 +243,17 @@ exit_url = "{ip_url}"
 count = 20
 spacing = "100ms"
 wait = "1s"
+
+# Is it there? A handshake alone, often, of the server that goes down for a while.
+[[plan]]
+key = "watch"
+checks = ["connection"]
+servers = ["lab-us-*"]
+every = "4s"
+
+[plan.connection]
+handshake_only = true
+handshake_timeout = "2s"
 
 # How fast: nothing else runs at the vantage meanwhile, and nobody else measures that server.
 [[plan]]

@@ -10,6 +10,7 @@ from rich.console import RenderableType
 
 from sonde_lab.demo.processes import Child
 from sonde_lab.demo.watch import View
+from sonde_lab.demo.webhook import Heard
 
 StartChild = Callable[..., Child]
 """`start(stack, name, argv, before=None)`: a program that ends with the stack."""
@@ -42,8 +43,8 @@ class World(Protocol):
     def start(self, stack: ExitStack, child: StartChild) -> None:
         """Bring up what is measured; it ends with the stack."""
 
-    def fleet(self) -> str:
-        """Give fleet.toml. After `start`."""
+    def fleet(self, webhook: str) -> str:
+        """Give fleet.toml, which sends notices to the URL `webhook`. After `start`."""
 
     def agent(self, vantage: str) -> str:
         """Give what agent.toml says beside collector, vantage and state_dir."""
@@ -51,8 +52,14 @@ class World(Protocol):
     def launch(self, vantage: str, argv: Sequence[str | Path]) -> Launch:
         """Give how `argv` is started at a vantage."""
 
+    def tend(self, passed_s: float, seconds: float | None) -> str | None:
+        """Let happen what is due so long after the agents' start; give it in words."""
+
     def missing(self, view: View, seconds: float | None) -> list[str]:
         """Give, in words, which results should have arrived within so many seconds and did not."""
+
+    def unheard(self, heard: Sequence[Heard]) -> list[str]:
+        """Give, in words, which notices should have come and did not."""
 
     def picture(self, view: View) -> RenderableType:
         """Give what was measured, for human eyes."""
