@@ -6,6 +6,7 @@ renames are one transaction, and what is left beside is removed by the next rest
 
 import contextlib
 import shutil
+import time
 from pathlib import Path
 
 import psycopg
@@ -21,6 +22,7 @@ from sonde_collector.keeping.dump import Tell
 from sonde_collector.keeping.manifest import Manifest, differences, unfit
 
 _BESIDE = "sonde_restoring"
+_GOING_S = 3.0  # sessions of a collector that was just ended go within so long
 
 
 def examine(source: Path, tell: Tell) -> Manifest:
@@ -101,10 +103,13 @@ def _check_room(server: Embedded, admin: psycopg.Connection, manifest: Manifest)
 
 
 def _check_use(admin: psycopg.Connection) -> None:
-    if users := [row[0] for row in admin.execute(query("keeping_users"))]:
-        raise BackupError(
-            f"the database is in use by {', '.join(users)}: stop the collector and all other clients first"
-        )
+    deadline = time.monotonic() + _GOING_S
+    while users := [row[0] for row in admin.execute(query("keeping_users"))]:
+        if time.monotonic() > deadline:
+            raise BackupError(
+                f"the database is in use by {', '.join(users)}: stop the collector and all other clients first"
+            )
+        time.sleep(0.1)
 
 
 def _check_content(server: Embedded, source: Path, *, replace: bool) -> None:

@@ -1,0 +1,68 @@
+"""Rollups and latest values against the raw rows, counted anew by a statement that knows none of our functions."""
+
+import psycopg
+from support.programs import eventually
+
+_PERFORMANCE = """
+SELECT count(*) FROM (
+  (SELECT server_id, probe_id, date_trunc('{width}', measured_at, 'UTC'), count(*), min(ping_ms), max(ping_ms),
+          count(ping_ms)
+   FROM performance_logs GROUP BY 1, 2, 3
+   EXCEPT
+   SELECT server_id, probe_id, {bucket}, sample_count, min_ping, max_ping, ping_count FROM {table})
+  UNION ALL
+  (SELECT server_id, probe_id, {bucket}, sample_count, min_ping, max_ping, ping_count FROM {table}
+   EXCEPT
+   SELECT server_id, probe_id, date_trunc('{width}', measured_at, 'UTC'), count(*), min(ping_ms), max(ping_ms),
+          count(ping_ms)
+   FROM performance_logs GROUP BY 1, 2, 3)
+) AS different
+"""
+_ENDPOINT = """
+SELECT count(*) FROM (
+  (SELECT target_id, probe_id, date_trunc('{width}', measured_at, 'UTC'), count(*), count(*) FILTER (WHERE ok)
+   FROM sonde.endpoint_checks GROUP BY 1, 2, 3
+   EXCEPT
+   SELECT target_id, probe_id, bucket, checks, ok FROM {table})
+  UNION ALL
+  (SELECT target_id, probe_id, bucket, checks, ok FROM {table}
+   EXCEPT
+   SELECT target_id, probe_id, date_trunc('{width}', measured_at, 'UTC'), count(*), count(*) FILTER (WHERE ok)
+   FROM sonde.endpoint_checks GROUP BY 1, 2, 3)
+) AS different
+"""
+_LATEST = """
+SELECT count(*) FROM (
+  (SELECT server_id, probe_id, max(measured_at) FROM performance_logs GROUP BY 1, 2
+   EXCEPT SELECT server_id, probe_id, max(measured_at) FROM sonde.latest GROUP BY 1, 2)
+  UNION ALL
+  (SELECT server_id, probe_id, max(measured_at) FROM sonde.latest GROUP BY 1, 2
+   EXCEPT SELECT server_id, probe_id, max(measured_at) FROM performance_logs GROUP BY 1, 2)
+) AS different
+"""
+_STATEMENTS = {
+    "performance_logs_hourly": _PERFORMANCE.format(
+        width="hour", bucket="hour", table="performance_logs_hourly"
+    ),
+    "performance_daily": _PERFORMANCE.format(width="day", bucket="day", table="sonde.performance_daily"),
+    "endpoint_minute": _ENDPOINT.format(width="minute", table="sonde.endpoint_minute"),
+    "endpoint_hour": _ENDPOINT.format(width="hour", table="sonde.endpoint_hour"),
+    "endpoint_day": _ENDPOINT.format(width="day", table="sonde.endpoint_day"),
+    "latest": _LATEST,
+}
+
+
+def rollups_equal_raw(url: str, within_s: float = 90) -> None:
+    """Waits until nothing is dirty any more, then holds every rollup against the rows it is made of."""
+    with psycopg.connect(url, autocommit=True) as conn:
+
+        def clean() -> bool:
+            found = conn.execute("SELECT count(*) FROM sonde.dirty_marks").fetchone()
+            assert found is not None
+            return found[0] == 0
+
+        eventually(clean, within_s, "there are dirty marks left")
+        for name, statement in _STATEMENTS.items():
+            found = conn.execute(statement.encode()).fetchone()
+            assert found is not None
+            assert found[0] == 0, f"{name} differs from the raw rows in {found[0]} rows"
