@@ -48,7 +48,7 @@ def _revisions(fleet: EmbeddedFleet) -> set[int]:
 
 
 def test_agents_refill_a_restored_database(fleet: EmbeddedFleet) -> None:
-    """Backup, more results and other plans, kill, restore: each result is there once, and rollups are right."""
+    """Backup, more results and other plans, kill, restore: each result is there once, rollups are right."""
     saved = fleet.directory / "saved"
     made = json.loads(fleet.command("backup", str(saved), "--json"))
     assert made["rows"]["sonde.streams"] == len(fleet.agents)

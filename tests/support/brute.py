@@ -1,20 +1,20 @@
-"""Rollups and latest values against the raw rows, counted anew by a statement that knows none of our functions."""
+"""Rollups and latest values against the raw rows, counted anew by statements of their own."""
 
 import psycopg
 from support.programs import eventually
 
 _PERFORMANCE = """
 SELECT count(*) FROM (
-  (SELECT server_id, probe_id, date_trunc('{width}', measured_at, 'UTC'), count(*), min(ping_ms), max(ping_ms),
-          count(ping_ms)
+  (SELECT server_id, probe_id, date_trunc('{width}', measured_at, 'UTC'), count(*), min(ping_ms),
+          max(ping_ms), count(ping_ms)
    FROM performance_logs GROUP BY 1, 2, 3
    EXCEPT
    SELECT server_id, probe_id, {bucket}, sample_count, min_ping, max_ping, ping_count FROM {table})
   UNION ALL
   (SELECT server_id, probe_id, {bucket}, sample_count, min_ping, max_ping, ping_count FROM {table}
    EXCEPT
-   SELECT server_id, probe_id, date_trunc('{width}', measured_at, 'UTC'), count(*), min(ping_ms), max(ping_ms),
-          count(ping_ms)
+   SELECT server_id, probe_id, date_trunc('{width}', measured_at, 'UTC'), count(*), min(ping_ms),
+          max(ping_ms), count(ping_ms)
    FROM performance_logs GROUP BY 1, 2, 3)
 ) AS different
 """
