@@ -1,7 +1,9 @@
 """Rollups and latest values against the raw rows, counted anew by statements of their own."""
 
 import psycopg
-from support.programs import eventually
+
+from sonde_collector.db.queries import query
+from sonde_collector.maintain.rollup import PATIENT, SOON
 
 _PERFORMANCE = """
 SELECT count(*) FROM (
@@ -52,16 +54,12 @@ _STATEMENTS = {
 }
 
 
-def rollups_equal_raw(url: str, within_s: float = 90) -> None:
-    """Waits until nothing is dirty any more, then holds every rollup against the rows it is made of."""
+def rollups_equal_raw(url: str) -> None:
+    """Has all that is dirty rolled up, without the collector's pauses; then holds it against the raw rows."""
     with psycopg.connect(url, autocommit=True) as conn:
-
-        def clean() -> bool:
-            found = conn.execute("SELECT count(*) FROM sonde.dirty_marks").fetchone()
-            assert found is not None
-            return found[0] == 0
-
-        eventually(clean, within_s, "there are dirty marks left")
+        for step in (*SOON, *PATIENT):
+            while conn.execute(query("rollup_step"), {"step": step.name}).fetchone() != (0,):
+                pass
         for name, statement in _STATEMENTS.items():
             found = conn.execute(statement.encode()).fetchone()
             assert found is not None

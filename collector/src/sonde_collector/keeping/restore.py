@@ -107,7 +107,7 @@ def _check_use(admin: psycopg.Connection) -> None:
     while users := [row[0] for row in admin.execute(query("keeping_users"))]:
         if time.monotonic() > deadline:
             raise BackupError(
-                f"the database is in use by {', '.join(users)}: stop the collector and its other clients first"
+                f"the database is in use by {', '.join(users)}: stop the collector and all other clients"
             )
         time.sleep(0.1)
 
