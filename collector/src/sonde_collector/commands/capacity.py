@@ -13,8 +13,6 @@ from sonde_collector.db.pool import open_database
 from sonde_collector.keeping import capacity, measure
 from sonde_collector.keeping.capacity import ROUGH_ROWS, YEAR_DAYS, Flow
 from sonde_collector.keeping.measure import Free, Reading
-from sonde_collector.keeping.planned import rows_per_day
-from sonde_collector.keeping.tiers import kept_days
 from sonde_proto.units import format_size
 
 _HEADERS = (
@@ -30,7 +28,6 @@ _HEADERS = (
     "kept days",
     "at most",
 )
-_PARTITION_DAYS = {"month": 31.0, "week": 7.0, "day": 1.0}
 _SURE_DAYS = 1.0
 _FAR_DAYS = 36_500.0
 
@@ -60,14 +57,8 @@ def run(config: CollectorConfig, args: argparse.Namespace) -> int:
         open_database(config.database.url, config.state_dir) as database,
         database.connect(autocommit=True) as conn,
     ):
-        reading = measure.measure(conn)
+        reading, flows = measure.reckon(config, conn)
         free = measure.free(config, conn, args.disk)
-    flows = capacity.flows(
-        reading.tables,
-        rows_per_day(reading.assignments),
-        kept_days(config.retention),
-        _PARTITION_DAYS[config.partitions.every],
-    )
     if args.json:
         say_json(as_json(reading, flows, free))
         return 0

@@ -14,11 +14,13 @@ from sonde_collector.config import CollectorConfig
 from sonde_collector.db.embedded import Embedded
 from sonde_collector.db.pool import EMBEDDED
 from sonde_collector.db.queries import query
-from sonde_collector.keeping.capacity import Measured
-from sonde_collector.keeping.tiers import DAY_S, GROWING, PER_DAY, Growing
+from sonde_collector.keeping.capacity import Flow, Measured, flows
+from sonde_collector.keeping.planned import rows_per_day
+from sonde_collector.keeping.tiers import DAY_S, GROWING, PER_DAY, Growing, kept_days
 from sonde_proto.v1 import control_pb2
 
-WINDOW_DAYS = 7
+WINDOW_DAYS = 7.0
+_PARTITION_DAYS = {"month": 31.0, "week": 7.0, "day": 1.0}
 _COUNT_MOST = 5_000_000  # rows of a table's window: counting more takes long
 _LEAST_DAYS = 1 / 1440
 
@@ -52,18 +54,32 @@ class Free:
     where: str
 
 
-def measure(conn: psycopg.Connection) -> Reading:
+def reckon(
+    config: CollectorConfig, conn: psycopg.Connection, *, window_days: float = WINDOW_DAYS
+) -> tuple[Reading, list[Flow]]:
+    """Measures, and gives what each table will take under the configuration's retention."""
+    reading = measure(conn, window_days)
+    return reading, flows(
+        reading.tables,
+        rows_per_day(reading.assignments),
+        kept_days(config.retention),
+        _PARTITION_DAYS[config.partitions.every],
+    )
+
+
+def measure(conn: psycopg.Connection, window_days: float = WINDOW_DAYS) -> Reading:
     """Measures it all; takes a second or two on a big database.
 
     Args:
         conn: in autocommit mode.
+        window_days: rows a day are those of so many days.
     """
     sizes: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     for parent, _, whole, empty, rows, _ in conn.execute(query("capacity_sizes")):
         for place, value in enumerate((rows, whole, empty)):
             sizes[parent][place] += value
     now = dt.datetime.now(dt.UTC)
-    since = [_since(table, sizes[table.name][0], now) for table in GROWING]
+    since = [_since(table, sizes[table.name][0], now, window_days) for table in GROWING]
     parameters = {
         "tables": [table.name for table in GROWING],
         "columns": [table.column for table in GROWING],
@@ -86,11 +102,11 @@ def measure(conn: psycopg.Connection) -> Reading:
     return Reading(tables, days, row[0], max(0, row[0] - grown), row[1], _assignments(conn))
 
 
-def _since(table: Growing, rows: int, now: dt.datetime) -> dt.datetime:
-    """From when on rows are counted: a week, or a day of what is big; months of what is monthly."""
+def _since(table: Growing, rows: int, now: dt.datetime, days: float) -> dt.datetime:
+    """From when on rows are counted: the window, or a day of what is big; a year of what is monthly."""
     if table.width == "month":
         return now - dt.timedelta(days=366)
-    return now - dt.timedelta(days=WINDOW_DAYS if rows <= _COUNT_MOST or table.width else 1)
+    return now - dt.timedelta(days=days if rows <= _COUNT_MOST or table.width else 1)
 
 
 def _per_day(table: Growing, rows: int, buckets: int, covered: float) -> float | None:
