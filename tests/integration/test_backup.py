@@ -125,6 +125,19 @@ def test_a_backup_brings_everything_back(keep: Keeper) -> None:
     assert keep.databases() == 1
 
 
+def test_a_new_host_takes_a_backup_without_a_question(keep: Keeper, tmp_path: Path) -> None:
+    """A state directory that holds nothing is filled; rows, id and settings are those of the lost one."""
+    host = Keeper(tmp_path)
+    try:
+        with Embedded(tmp_path / "state"):
+            host.well("restore", str(keep.folder / "good"))
+            assert host.health() == 1000
+            assert host.ask("SELECT id FROM sonde.database") == keep.ask("SELECT id FROM sonde.database")
+            assert host.settings() == keep.settings()
+    finally:
+        OwnServer(tmp_path / "state").stop()
+
+
 def test_what_can_not_be_restored_is_refused_and_changes_nothing(keep: Keeper) -> None:
     """A database in use or not empty, a damaged backup, one of a newer schema or server: one line each."""
     again = keep("backup", "good")

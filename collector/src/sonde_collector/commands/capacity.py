@@ -11,7 +11,7 @@ from sonde_collector.commands.parsers import Subparsers, add
 from sonde_collector.config import CollectorConfig
 from sonde_collector.db.pool import open_database
 from sonde_collector.keeping import capacity, measure
-from sonde_collector.keeping.capacity import ROUGH_ROWS, YEAR_DAYS, Flow
+from sonde_collector.keeping.capacity import FAR_DAYS, ROUGH_ROWS, YEAR_DAYS, Flow
 from sonde_collector.keeping.measure import Free, Reading
 from sonde_proto.units import format_size
 
@@ -29,7 +29,6 @@ _HEADERS = (
     "at most",
 )
 _SURE_DAYS = 1.0
-_FAR_DAYS = 36_500.0
 
 
 def register(commands: Subparsers) -> None:
@@ -171,7 +170,7 @@ def _end(flows: list[Flow], free: Free, *, planned: bool) -> str:
     if free.bytes is None:
         return "when the disk ends is not known"
     days = capacity.days_left(flows, free.bytes, planned=planned)
-    if days > _FAR_DAYS:
+    if days > FAR_DAYS:
         return "the disk does not end"
     on = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
     return f"the disk is full in {days:.0f} days, on {on:%Y-%m-%d}"

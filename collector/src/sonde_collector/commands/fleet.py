@@ -1,7 +1,6 @@
 """`agents` and `status`: how fleet and database are now."""
 
 import argparse
-import math
 import time
 from typing import Any
 
@@ -143,7 +142,7 @@ def _disk(config: CollectorConfig, conn: psycopg.Connection) -> dict[str, Any]:
     if free.bytes is not None:
         _, flows = measure.reckon(config, conn, window_days=1)
         days = capacity.days_left(flows, free.bytes, planned=False)
-        left = None if math.isinf(days) else days
+        left = None if days > capacity.FAR_DAYS else days
     return {"free_bytes": free.bytes, "where": free.where, "days_left": left}
 
 

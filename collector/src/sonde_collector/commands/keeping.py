@@ -9,6 +9,7 @@ from sonde_collector.commands.parsers import Subparsers, add
 from sonde_collector.config import CollectorConfig
 from sonde_collector.db.embedded import Embedded
 from sonde_collector.db.pool import EMBEDDED, open_database
+from sonde_collector.db.queries import query
 from sonde_collector.keeping import backup as making
 from sonde_collector.keeping import restore as restoring
 from sonde_collector.keeping.manifest import Manifest
@@ -19,12 +20,12 @@ sonde-collector: backup and restore are for "embedded:"; this database is a Post
 Back it up with its own programs, while collectors run:
   pg_dump --format=custom --file=sonde.dump "$(sonde-collector sql --dsn)"
   pg_dumpall --roles-only --file=roles.sql        as a superuser, where roles of your own read it"""
-_RECIPE_RESTORE = """\
+_RECIPE_RESTORE = f"""\
 sonde-collector: backup and restore are for "embedded:"; this database is a PostgreSQL server of its own.
 Restore it beside the one in use, then let [database] url lead there:
   createdb sonde_new && psql -d sonde_new -c "ALTER DATABASE sonde_new SET timezone = 'UTC'"
   pg_restore --exit-on-error --no-owner --dbname=sonde_new sonde.dump
-  psql -d sonde_new -c "SELECT sonde.after_restore()" -c ANALYZE
+  psql -d sonde_new -c "{query("keeping_after_restore_by_hand")}" -c ANALYZE
   sonde-collector migrate && sonde-collector apply fleet.toml    with the new url; then start collectors"""
 
 

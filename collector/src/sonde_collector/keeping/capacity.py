@@ -12,6 +12,8 @@ import attrs
 from sonde_collector.keeping.tiers import Growing
 
 YEAR_DAYS = 365.0
+FAR_DAYS = 36_500.0
+"""A day farther off than a century is none."""
 ROUGH_ROWS = 10_000
 """Below so many rows pages that are not full yet weigh on the bytes of a row: a rough figure."""
 _LEAST_ROWS = 50  # below, one page decides all

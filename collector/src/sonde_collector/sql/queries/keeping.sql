@@ -15,6 +15,10 @@ INSERT INTO sonde.backups (made_at, place, bytes) VALUES (%s, %s, %s);
 -- name: keeping_after_restore
 SELECT sonde.after_restore(%s, %s, %s);
 
+-- name: keeping_after_restore_by_hand
+-- The same where somebody restored with PostgreSQL's own programs.
+SELECT sonde.after_restore();
+
 -- name: keeping_last
 -- The newest backup, and how old what it holds is.
 SELECT made_at, place, bytes, extract(epoch FROM now() - made_at)::float8 AS age_s
