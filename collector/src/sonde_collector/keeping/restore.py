@@ -23,6 +23,9 @@ from sonde_collector.keeping.manifest import Manifest, differences, unfit
 
 _BESIDE = "sonde_restoring"
 _GOING_S = 3.0  # sessions of a collector that was just ended go within so long
+_STATEMENT_S = (
+    30.0  # what a restore that was killed had begun (making or dropping a database) ends within so long
+)
 
 
 def examine(source: Path, tell: Tell) -> Manifest:
@@ -52,8 +55,7 @@ def restore(server: Embedded, source: Path, manifest: Manifest, tell: Tell, *, r
         BackupError: it was not restored, and nothing has changed.
     """
     with connect(server.url_of("postgres"), autocommit=True) as admin:
-        if not _value(admin, "keeping_one_restore"):
-            raise BackupError("another restore is under way")
+        _be_alone(admin)
         _check_room(server, admin, manifest)
         _check_use(admin)
         _check_content(server, source, replace=replace)
@@ -75,6 +77,14 @@ def restore(server: Embedded, source: Path, manifest: Manifest, tell: Tell, *, r
             with contextlib.suppress(psycopg.Error):  # the next restore removes what stays
                 admin.execute(query("keeping_drop_restoring"))
     return applied
+
+
+def _be_alone(admin: psycopg.Connection) -> None:
+    deadline = time.monotonic() + _STATEMENT_S
+    while not _value(admin, "keeping_one_restore"):
+        if time.monotonic() > deadline:
+            raise BackupError("another restore is under way")
+        time.sleep(0.2)
 
 
 def _fill(server: Embedded, source: Path, manifest: Manifest, tell: Tell) -> list[str]:
