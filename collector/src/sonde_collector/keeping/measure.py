@@ -1,5 +1,6 @@
 """What the tables of a database take and how fast they grow, and what is free on its disk. Reads only."""
 
+import contextlib
 import datetime as dt
 import ipaddress
 import shutil
@@ -145,13 +146,12 @@ def free(config: CollectorConfig, conn: psycopg.Connection, disk: Path | None) -
     if not _is_here(host):
         return Free(None, f"the disk of {host} can't be seen from here: {advice}")
     row = conn.execute(query("capacity_data_directory")).fetchone()
-    place = Path(row[0]) if row else None
-    try:
-        if place is not None and (place / "PG_VERSION").exists():
-            return Free(shutil.disk_usage(place).free, str(place))
-    except OSError:
-        place = None
-    return Free(None, f"the server does not let this role know where its data is: {advice}")
+    if row is None:
+        return Free(None, f"the server does not let this role know where its data is: {advice}")
+    with contextlib.suppress(OSError):  # a container's path, or a directory above that is closed to us
+        if (Path(row[0]) / "PG_VERSION").exists():
+            return Free(shutil.disk_usage(row[0]).free, row[0])
+    return Free(None, f"the server's data, {row[0]}, can't be seen from here: {advice}")
 
 
 def _is_here(host: str) -> bool:
