@@ -178,6 +178,22 @@ async def test_tasks_of_another_database_are_replaced(
     assert len((await watch.hear()).tasks) == 1
 
 
+async def test_tasks_of_a_restored_database_reach_an_agent_that_is_ahead(
+    collector: Collector, channel: grpc.aio.Channel
+) -> None:
+    """An agent with a later revision of this very database gets its tasks under a later one still."""
+    collector.apply(FLEET)
+    watch = Watch(channel)
+    await watch.say(revision=0)
+    first = await watch.hear()
+    await watch.say(revision=41, database_id=first.database_id)
+    second = await watch.hear()
+    assert (second.revision, second.unchanged) == (42, False)
+    assert second.tasks == first.tasks
+    await watch.say(revision=2**64 - 1, database_id=first.database_id)
+    assert (await watch.hear()).revision == 42
+
+
 async def test_an_unknown_vantage_is_told_what_to_do(channel: grpc.aio.Channel) -> None:
     """NOT_FOUND names the vantage and the command that adds it."""
     watch = Watch(channel, "nowhere")

@@ -1,5 +1,6 @@
 """The spool against a model, through appends, acks, reopening, copies, restores and bounds."""
 
+import copy
 import shutil
 import tempfile
 from pathlib import Path
@@ -57,6 +58,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.lost_to_restore: set[int] = set()
         self.since_backup: set[int] = set()
         self.collector = Collector()
+        self.saved_database = Collector()
 
     @initialize()
     def begin(self) -> None:
@@ -117,6 +119,16 @@ class SpoolMachine(RuleBasedStateMachine):
     def rebuild_database(self) -> None:
         """The collector's database is rebuilt: it knows nothing, and history fills it again."""
         self.collector = Collector()
+
+    @rule()
+    def back_up_database(self) -> None:
+        """The collector's database is backed up, somewhere amid the streams."""
+        self.saved_database = copy.deepcopy(self.collector)
+
+    @rule()
+    def restore_database(self) -> None:
+        """The collector's database is restored as it was: it knows less than it acked."""
+        self.collector = copy.deepcopy(self.saved_database)
 
     @rule()
     def take_backup(self) -> None:

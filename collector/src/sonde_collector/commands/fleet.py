@@ -4,6 +4,8 @@ import argparse
 import time
 from typing import Any
 
+import psycopg
+
 from sonde_collector.commands.output import (
     ago,
     joined,
@@ -15,6 +17,7 @@ from sonde_collector.commands.output import (
 from sonde_collector.commands.parsers import Subparsers, add
 from sonde_collector.config import CollectorConfig
 from sonde_collector.db.pool import open_database
+from sonde_collector.keeping import capacity, measure
 from sonde_collector.read import status as read
 from sonde_proto.units import format_size
 
@@ -97,6 +100,7 @@ def status(config: CollectorConfig, args: argparse.Namespace) -> int:
         database.connect(autocommit=True) as conn,
     ):
         now = read.status(conn)
+        now["disk"] = _disk(config, conn)
     if args.json:
         say_json(now)
         return 0
@@ -119,6 +123,8 @@ def status(config: CollectorConfig, args: argparse.Namespace) -> int:
         "rejected": joined({one["reason"]: one["rows"] for one in now["rejected"]}) or "none",
         "gaps": joined({one["reason"]: f"{one['gaps']} ({one['results']} results)" for one in now["gaps"]})
         or "none",
+        "backup": _backup(now["backup"]),
+        "disk": _room(now["disk"]),
     }
     width = max(map(len, lines))
     for name, text in lines.items():
@@ -127,6 +133,30 @@ def status(config: CollectorConfig, args: argparse.Namespace) -> int:
     rows = [(one["table"], _count(one["last_minute"]), _count(one["last_hour"])) for one in now["rows"]]
     say_table(("rows measured in", "last minute", "last hour"), rows)
     return 0
+
+
+def _disk(config: CollectorConfig, conn: psycopg.Connection) -> dict[str, Any]:
+    """How long the disk lasts by the last day; `capacity` says more."""
+    free = measure.free(config, conn, None)
+    left = None
+    if free.bytes is not None:
+        _, flows = measure.reckon(config, conn, window_days=1)
+        days = capacity.days_left(flows, free.bytes, planned=False)
+        left = None if days > capacity.FAR_DAYS else days
+    return {"free_bytes": free.bytes, "where": free.where, "days_left": left}
+
+
+def _room(disk: dict[str, Any]) -> str:
+    if disk["free_bytes"] is None:
+        return str(disk["where"])
+    end = "" if disk["days_left"] is None else f", full in {disk['days_left']:.0f} days as things go"
+    return f"{format_size(disk['free_bytes'])} free where {disk['where']} is{end}"
+
+
+def _backup(last: dict[str, Any] | None) -> str:
+    return (
+        "none" if last is None else f"{ago(last['age_s'])} old, {format_size(last['bytes'])}, {last['place']}"
+    )
 
 
 _AGENT_WORDS = (

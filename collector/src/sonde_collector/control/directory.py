@@ -77,6 +77,19 @@ class Directory:
         assignment.database_id = self.database_id
         return assignment
 
+    async def overtake(self, code: str, entry: Entry, revision: int) -> Entry:
+        """Number the tasks of a vantage above a revision that its agent has of this very database.
+
+        The database was restored and is behind the agent, which would ignore all that it is told. One read
+        anew, or numbered so by another collector, is left as it is.
+        """
+        if await asyncio.to_thread(self._overtake, entry.probe_id, revision):
+            _log.warning(
+                "assignment_overtaken", vantage=code, agent=revision, advice="the database was restored"
+            )
+        await self.refresh()
+        return self._entries.get(code, entry)
+
     async def refresh(self) -> None:
         """Read all vantages, and wake those who watch one that changed."""
         async with self._reading:
@@ -117,6 +130,11 @@ class Directory:
         with self._database.pool.connection() as conn:
             rows = conn.execute(query("control_directory")).fetchall()
         return rows[0][0].bytes, {code: Entry(probe, revision) for _, code, probe, revision in rows if code}
+
+    def _overtake(self, probe_id: int, revision: int) -> bool:
+        with self._database.pool.connection() as conn:
+            parameters = {"probe": probe_id, "revision": revision}
+            return conn.execute(query("control_overtake"), parameters).rowcount > 0
 
     def _read_assignment(self, probe_id: int) -> tuple[int, bytes] | None:
         with self._database.pool.connection() as conn:

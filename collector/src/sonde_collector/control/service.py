@@ -19,6 +19,7 @@ from sonde_proto.v1 import control_pb2
 
 _BACKLOG = 16  # states of one agent that wait for an answer; beyond, the oldest need none
 _UNREADABLE = "a message that is no AgentState: is this an agent, and of a version that this collector knows?"
+_LAST_REVISION = 2**62  # of what can still be overtaken in a BIGINT
 _log = structlog.get_logger()
 
 Context = grpc.aio.ServicerContext[control_pb2.AgentState, control_pb2.Assignment]
@@ -143,6 +144,8 @@ class _Watch:
         directory = self._service.directory
         if heard is not None:
             self._has = (heard[0].database_id, heard[0].revision)
+            if self._has[0] == directory.database_id and entry.revision < self._has[1] <= _LAST_REVISION:
+                entry = await directory.overtake(self._vantage, entry, self._has[1])
         if self._has == (directory.database_id, entry.revision):
             if heard is None:
                 return None

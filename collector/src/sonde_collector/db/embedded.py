@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import LiteralString, Self
 from urllib.parse import quote
 
 import psycopg
@@ -93,7 +93,11 @@ class Embedded:
     @property
     def url(self) -> str:
         """For any client of the same user on this machine."""
-        return f"postgresql://{USER}@/{DATABASE}?host={quote(str(self.sockets), safe='')}"
+        return self.url_of(DATABASE)
+
+    def url_of(self, name: str) -> str:
+        """The same for a database of another name."""
+        return f"postgresql://{USER}@/{name}?host={quote(str(self.sockets), safe='')}"
 
     def start(self) -> None:
         """Starts the server, or joins the running one; makes data and database at the first time.
@@ -211,7 +215,7 @@ class Embedded:
                 time.sleep(0.05)
                 continue
             with conn:
-                _make_database(conn)
+                make_database(conn)
             return
 
     def _start_server(self) -> None:
@@ -327,12 +331,13 @@ class Embedded:
         return ""
 
 
-def _make_database(conn: psycopg.Connection) -> None:
-    if not conn.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,)).rowcount:
-        conn.execute(f"CREATE DATABASE {DATABASE}")
-        conn.execute(f"ALTER DATABASE {DATABASE} SET timezone = 'UTC'")
+def make_database(conn: psycopg.Connection, name: LiteralString = DATABASE) -> None:
+    """Makes a database with the settings of ours, unless it is there."""
+    if not conn.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).rowcount:
+        conn.execute(f"CREATE DATABASE {name}")
+        conn.execute(f"ALTER DATABASE {name} SET timezone = 'UTC'")
         # Our role has the name of our schema, which "$user" would put before public.
-        conn.execute(f"ALTER DATABASE {DATABASE} SET search_path = public, sonde")
+        conn.execute(f"ALTER DATABASE {name} SET search_path = public, sonde")
 
 
 def _remove_stale(lock: Path) -> None:

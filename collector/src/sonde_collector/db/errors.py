@@ -43,3 +43,7 @@ class MigrationChanged(SchemaError):
 
 class EmbeddedError(DatabaseError):
     """The embedded PostgreSQL can't be started here."""
+
+
+class BackupError(DatabaseError):
+    """A backup can't be made, or is not fit to be restored here."""

@@ -58,6 +58,7 @@ def status(conn: psycopg.Connection) -> Row:
         "refused_credentials": refused_credentials(conn),
         "rejected": _rows(conn, "status_rejected"),
         "gaps": _rows(conn, "status_gaps"),
+        "backup": next(iter(_rows(conn, "keeping_last")), None),
     }
 
 

@@ -8,6 +8,11 @@ LEFT JOIN sonde.assignments a ON a.probe_id = p.id;
 -- name: control_assignment
 SELECT revision, body FROM sonde.assignments WHERE probe_id = %s;
 
+-- name: control_overtake
+-- An agent knows a later revision of this database: what it hears next must be later still.
+UPDATE sonde.assignments SET revision = %(revision)s + 1, updated_at = now()
+WHERE probe_id = %(probe)s AND revision < %(revision)s;
+
 -- name: control_listen
 LISTEN sonde_assignments;
 

@@ -1,0 +1,1 @@
+"""Backups, restores, and how long the disk lasts."""
