@@ -99,10 +99,10 @@ class _Collector:
             loop.add_signal_handler(number, stop.set)
         await self._directory.refresh()
         with self._http.listen() as listener, contextlib.closing(self._http):
+            http = self._http.server()
             server = self._grpc_server()
             self._ingest.start()
             await server.start()
-            http = self._http.server()
             background: list[Coroutine[Any, Any, None]] = [
                 http.serve(sockets=[listener]),
                 self._directory.run(),
