@@ -1,4 +1,4 @@
-"""The read API against its own OpenAPI document: whatever a client makes of it, the answer is one it describes."""
+"""The read API against its own OpenAPI document: whatever it is asked, the answer is one it describes."""
 
 from collections.abc import Iterator
 
@@ -51,15 +51,19 @@ def api(postgres_server: Server) -> Iterator[Running]:
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
 def test_the_api_is_what_its_document_says(api: Running, mode: GenerationMode) -> None:
-    """Good data is answered and bad data refused, in the shapes that the document gives, and never by a 5xx."""
+    """Good data is answered and bad data refused, in the document's shapes and never by a 5xx."""
     document = schemathesis.openapi.from_url(f"{api.base}/openapi.json")
+    known = {"servers": "s1", "targets": "origin"}
     tried = 0
     for found in document.get_all_operations():
         operation = found.ok()
         if mode is GenerationMode.NEGATIVE and not operation.path_parameters and not operation.query:
             continue
 
-        @given(case=operation.as_strategy(generation_mode=mode))
+        key = known.get(operation.path.split("/")[2], "")
+        path = {"path_parameters": {"key": key}} if "{key}" in operation.path and tried % 2 else {}
+
+        @given(case=operation.as_strategy(generation_mode=mode, **path))
         @SETTINGS
         def run(case: Case) -> None:
             answer = case.call()
@@ -69,4 +73,4 @@ def test_the_api_is_what_its_document_says(api: Running, mode: GenerationMode) -
 
         run()
         tried += 1
-    assert tried >= 8
+    assert tried >= 10

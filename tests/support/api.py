@@ -16,6 +16,7 @@ from sonde_collector.access import keys
 from sonde_collector.config import Api, CollectorConfig, Database, Http
 from sonde_collector.db import partitions
 from sonde_collector.db import pool as pools
+from sonde_collector.maintain import rollup
 from sonde_collector.read.http import HttpPort
 from sonde_collector.read.metrics import Metrics
 from sonde_collector.read.probes import Readiness
@@ -34,7 +35,8 @@ INSERT INTO sonde.server_keys (key, server_id) SELECT 's' || n, n FROM generate_
 INSERT INTO server_protocols (server_id, protocol_id) SELECT n, 1 FROM generate_series(1, {SERVERS}) AS n;
 INSERT INTO server_protocols (server_id, protocol_id) SELECT n, 2 FROM generate_series(1, {SERVERS}, 3) AS n;
 INSERT INTO sonde.targets (id, key, spec) VALUES
-  (1, 'origin', '{{"kind": "http", "url": "https://origin.example/"}}'), (2, 'dns', '{{"kind": "dns", "host": "a.example"}}');
+  (1, 'origin', '{{"kind": "http", "url": "https://origin.example/"}}'),
+  (2, 'dns', '{{"kind": "dns", "host": "a.example"}}');
 INSERT INTO sonde.health_states (object, key, state, since, reason, checked_at) VALUES
   ('server', 's1', 'HEALTHY', now() - interval '1 hour', '', now()),
   ('server', 's2', 'UNHEALTHY', now() - interval '2 hours', 'no handshake from ams1, nyc1', now()),
@@ -42,19 +44,20 @@ INSERT INTO sonde.health_states (object, key, state, since, reason, checked_at) 
 INSERT INTO sonde.streams (probe_id, epoch) VALUES (1, decode(repeat('01', 16), 'hex'));
 """
 MEASURED = """
-INSERT INTO performance_logs (server_id, probe_id, protocol_id, family, measured_at, stream_id, seq, ping_ms, jitter_ms,
-  packet_loss_pct, download_mbps, upload_mbps, connection_success, connection_time_ms)
-SELECT s, v, CASE WHEN n % 2 = 0 THEN 1 END, 4, now() - n * interval '10 minutes', 1, n, 10 + s + v, 0.5,
-  CASE WHEN n % 3 = 0 THEN 1.5 ELSE 0 END, CASE WHEN n % 2 = 0 THEN 100 + s END, NULL, n % 2 = 0, 40
+INSERT INTO performance_logs (server_id, probe_id, protocol_id, family, measured_at, stream_id, seq, ping_ms,
+  jitter_ms, packet_loss_pct, download_mbps, upload_mbps, connection_success, connection_time_ms)
+SELECT s, v, CASE WHEN n % 2 = 0 THEN 1 END, 4, now() - n * interval '10 minutes', 1, n, 10 + s + v,
+  0.5, CASE WHEN n % 3 = 0 THEN 1.5 ELSE 0 END, CASE WHEN n % 2 = 0 THEN 100 + s END, NULL, n % 2 = 0, 40
 FROM generate_series(1, 11) AS s, generate_series(1, 3) AS v, generate_series(1, 20) AS n;
-INSERT INTO sonde.endpoint_checks (target_id, probe_id, measured_at, stream_id, seq, kind, ok, connect_ms, first_byte_ms,
-  total_ms, status, cert_not_after, failure)
-SELECT 1, v, now() - n * interval '30 seconds', 1, n, 'http', v <> 3, 5, 20, 30, CASE WHEN v <> 3 THEN 200 END,
-  now() + interval '30 days', CASE WHEN v = 3 THEN 'timeout' END
+INSERT INTO sonde.endpoint_checks (target_id, probe_id, measured_at, stream_id, seq, kind, ok, connect_ms,
+  first_byte_ms, total_ms, status, cert_not_after, failure)
+SELECT 1, v, now() - n * interval '30 seconds', 1, n, 'http', v <> 3, 5,
+  20, 30, CASE WHEN v <> 3 THEN 200 END, now() + interval '30 days', CASE WHEN v = 3 THEN 'timeout' END
 FROM generate_series(1, 3) AS v, generate_series(1, 20) AS n;
 INSERT INTO sonde.dirty_marks (series, hour, probe_id)
-SELECT DISTINCT 'performance', date_trunc('hour', measured_at, 'UTC'), probe_id FROM performance_logs
-UNION ALL SELECT DISTINCT 'endpoint', date_trunc('hour', measured_at, 'UTC'), probe_id FROM sonde.endpoint_checks;
+SELECT DISTINCT 'performance', date_trunc('hour', measured_at, 'UTC'), probe_id FROM performance_logs;
+INSERT INTO sonde.dirty_marks (series, hour, probe_id)
+SELECT DISTINCT 'endpoint', date_trunc('hour', measured_at, 'UTC'), probe_id FROM sonde.endpoint_checks;
 """
 
 
@@ -71,8 +74,8 @@ def seed(url: str) -> None:
 
 def roll_up(conn: psycopg.Connection) -> None:
     """Does what the collector's rollups do."""
-    for step in ("performance_hours", "performance_days", "endpoint_hours", "endpoint_days"):
-        while conn.execute(f"SELECT sonde.rollup_{step}()".encode()).fetchone() != (0,):
+    for step in (*rollup.SOON, *rollup.PATIENT):
+        while conn.execute(f"SELECT sonde.rollup_{step.name}()".encode()).fetchone() != (0,):
             continue
 
 

@@ -13,9 +13,9 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from sonde_collector.db.queries import query
 from sonde_collector.read.api.parameters import Number, Parameter, Text
 from sonde_collector.read.api.reader import Connection
+from sonde_collector.read.lookup import rows
 
 TEXT = CONTENT_TYPE_LATEST
 _DAY_S = 86_400
@@ -133,7 +133,7 @@ class _Series(Collector):
     def _health(self, kind: str) -> tuple[list[Metric], int]:
         asked = {"object": kind, "key": self._asked[kind], "limit": self._left}
         family = GaugeMetricFamily(f"sonde_{kind}_health", _HEALTH, labels=[kind])
-        for row in self._conn.execute(query("api_metrics_health"), asked):
+        for row in rows(self._conn, "api_metrics_health", asked):
             family.add_metric([row["key"]], row["health"])
         self._left -= len(family.samples)
         return [family], self._total("api_metrics_health_total", asked)
@@ -144,7 +144,7 @@ class _Series(Collector):
             for column, (name, about) in group.metrics.items()
         }
         asked = {**self._asked, "limit": self._left}
-        for row in self._conn.execute(query(group.rows), asked):
+        for row in rows(self._conn, group.rows, asked):
             labels = [row[label] for label in group.labels]
             for column, family in families.items():
                 if row[column] is not None and self._left > 0:
@@ -153,7 +153,5 @@ class _Series(Collector):
         return list(families.values()), self._total(group.total, asked)
 
     def _total(self, name: str, asked: Mapping[str, Any]) -> int:
-        row = self._conn.execute(query(name), asked).fetchone()
-        assert row is not None
-        (count,) = row.values()
+        ((count,),) = (row.values() for row in rows(self._conn, name, dict(asked)))
         return int(count)

@@ -1,5 +1,6 @@
 """The collector's HTTP port: probes, metrics and the read API behind one door."""
 
+import datetime as dt
 import socket
 
 import uvicorn
@@ -18,6 +19,7 @@ from sonde_collector.read.api.serve import Api, http_problem
 from sonde_collector.read.listen import http_server, listen_http
 from sonde_collector.read.metrics import CONTENT_TYPE, Metrics
 from sonde_collector.read.probes import Readiness
+from sonde_collector.read.ranges import Kept
 
 
 class HttpPort:
@@ -38,7 +40,8 @@ class HttpPort:
         self._reader = Reader(
             database.url, connections=settings.connections, timeout_s=settings.statement_timeout
         )
-        self._api = Api(self._reader, metrics.registry, most_series=settings.metrics_series)
+        kept = Kept(raw=dt.timedelta(seconds=config.retention.raw))
+        self._api = Api(self._reader, metrics.registry, most_series=settings.metrics_series, kept=kept)
 
     def listen(self) -> socket.socket:
         """Give the listening socket.

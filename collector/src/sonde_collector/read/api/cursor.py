@@ -1,8 +1,8 @@
 """Cursors: where the next page begins, as one opaque word. **Pure**.
 
 A cursor holds the last row's place in the order, so rows that come or go meanwhile neither repeat nor hide
-any. It is bound to the question that it came from. It is not signed: whatever somebody makes up is a place in an
-order, and checked as one.
+any. It is bound to the question that it came from. It is not signed: whatever somebody makes up is a place in
+an order, and checked as one.
 """
 
 import base64

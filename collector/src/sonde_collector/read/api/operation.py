@@ -10,7 +10,7 @@ from sonde_collector.read.api.cursor import Order
 from sonde_collector.read.api.fields import Field, Object
 from sonde_collector.read.api.parameters import BadParameter, Number, Parameter, Text
 
-MOST_ROWS = 1000
+MOST_ROWS = 500
 _LIMIT = Parameter("limit", Number(1, MOST_ROWS), "Rows of a page, at most", default=100)
 _AFTER = Parameter("after", Text(1000), "`next` of the page before")
 

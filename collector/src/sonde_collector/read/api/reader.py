@@ -10,13 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import psycopg
-from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from sonde_collector.db.queries import query
 
 T = TypeVar("T")
-Connection = psycopg.Connection[DictRow]
+Connection = psycopg.Connection
 WAITING_PER_CONNECTION = 8
 """Requests that wait for each connection, at most; one more is sent away."""
 _CONNECT_S = 2.0
@@ -54,11 +53,9 @@ class Reader:
             url,
             min_size=0,
             max_size=connections,
-            connection_class=psycopg.Connection[DictRow],
             kwargs={
                 "autocommit": True,
                 "application_name": "sonde-collector api",
-                "row_factory": dict_row,
                 "connect_timeout": 2,
             },
             configure=self._bind,
@@ -103,5 +100,5 @@ class Reader:
         conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ  # several statements see one moment
         conn.execute(query("api_session"), {"timeout": self._timeout})
         may = conn.execute(query("adhoc_may_drop_rights")).fetchone()
-        if may and may["pg_has_role"]:
+        if may and may[0]:
             conn.execute(query("api_read_only_role"))

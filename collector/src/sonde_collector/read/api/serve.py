@@ -18,8 +18,10 @@ from sonde_collector.read.api.answer import JSON, Answer, Wanted, answer, proble
 from sonde_collector.read.api.operation import Operation, Values
 from sonde_collector.read.api.parameters import BadParameter, read, shown
 from sonde_collector.read.api.reader import Away, Busy, Connection, Reader, TooSlow
-from sonde_collector.read.api.resources import OPERATIONS
+from sonde_collector.read.api.resources import operations
 from sonde_collector.read.exposition import PARAMETERS, TEXT, exposition
+from sonde_collector.read.lookup import UnknownName
+from sonde_collector.read.ranges import Kept
 
 _SECURITY = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'"}
 _HTML = "text/html; charset=utf-8"
@@ -34,9 +36,10 @@ class Api:
         reader: what queries run on.
         registry: where requests are counted.
         most_series: of /metrics/targets.
+        kept: how long the tiers stay in the database.
     """
 
-    def __init__(self, reader: Reader, registry: CollectorRegistry, *, most_series: int) -> None:
+    def __init__(self, reader: Reader, registry: CollectorRegistry, *, most_series: int, kept: Kept) -> None:
         self._reader = reader
         self._most_series = most_series
         self._counted = Counter(
@@ -45,16 +48,17 @@ class Api:
             ["operation", "status"],
             registry=registry,
         )
+        self._operations = operations(kept)
         name = version("sonde-collector")
-        self._document = written(openapi.document(OPERATIONS, name))
-        self._page = index.page(OPERATIONS, name)
+        self._document = written(openapi.document(self._operations, name))
+        self._page = index.page(self._operations, name)
 
     def routes(self) -> list[Route]:
         """Give all paths."""
         return [
             self._fixed("/", self._page, _HTML),
             self._fixed("/openapi.json", self._document, JSON),
-            *(Route(each.path, partial(self._operation, each)) for each in OPERATIONS),
+            *(Route(each.path, partial(self._operation, each)) for each in self._operations),
             Route("/metrics/targets", self._targets),
         ]
 
@@ -90,6 +94,8 @@ class Api:
             given = await self._reader.run(prepare())
         except BadParameter as error:
             given = bad(error)
+        except UnknownName as error:
+            given = problem(404, "Not found", shown(str(error)))
         except Busy:
             given = problem(503, "Busy", "too many questions at once", headers={"Retry-After": "1"})
         except TooSlow:

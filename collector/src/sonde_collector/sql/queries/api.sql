@@ -76,6 +76,35 @@ WHERE e.target_id = %(id)s
 ORDER BY v.code
 LIMIT 2000;
 
+-- name: api_matrix
+-- Of each active server the best-measured protocol from each vantage.
+SELECT l.key AS server, l.id AS _id, v.code AS vantage, known.value, known.at
+FROM (
+  SELECT coalesce(k.key, s.hostname, host(s.ip_address)) AS key, s.*
+  FROM servers s LEFT JOIN sonde.server_keys k ON k.server_id = s.id
+) l
+JOIN sonde.server_latest n ON n.server_id = l.id
+JOIN probe_locations v ON v.id = n.probe_id
+CROSS JOIN LATERAL (
+  SELECT CASE %(metric)s
+      WHEN 'ping_ms' THEN n.ping_ms WHEN 'jitter_ms' THEN n.jitter_ms WHEN 'packet_loss_pct' THEN n.packet_loss_pct
+      WHEN 'download_mbps' THEN n.download_mbps WHEN 'upload_mbps' THEN n.upload_mbps
+      WHEN 'connection_time_ms' THEN n.connection_time_ms WHEN 'connection_success' THEN n.connection_success::int
+    END::float8 AS value,
+    CASE %(metric)s
+      WHEN 'ping_ms' THEN n.ping_at WHEN 'download_mbps' THEN n.download_at WHEN 'upload_mbps' THEN n.upload_at
+      WHEN 'connection_success' THEN n.connection_at ELSE n.measured_at
+    END AS at
+) known
+WHERE l.is_active AND v.is_active AND known.value IS NOT NULL
+  AND (%(country)s::text IS NULL
+       OR l.city_id IN (SELECT c.id FROM cities c JOIN countries co ON co.id = c.country_id WHERE co.iso_code = %(country)s))
+  AND (%(provider)s::text IS NULL OR l.provider_id = (SELECT p.id FROM providers p WHERE p.slug = %(provider)s))
+  AND (%(after_server)s::text IS NULL OR (l.key COLLATE "C", l.id, v.code COLLATE "C")
+       > (%(after_server)s, %(after_id)s::bigint, %(after_vantage)s::text))
+ORDER BY l.key COLLATE "C", l.id, v.code COLLATE "C"
+LIMIT %(limit)s;
+
 -- name: api_health
 SELECT h.object, h.key, h.state, h.since, h.reason, h.checked_at, h.flapping, h.held
 FROM sonde.health_states h

@@ -3,6 +3,16 @@
 from collections.abc import Sequence
 
 from sonde_collector.read.api.operation import Operation
-from sonde_collector.read.api.resources import fleet, servers, targets
+from sonde_collector.read.api.resources import fleet, ranking, servers, targets, trends
+from sonde_collector.read.ranges import Kept
 
-OPERATIONS: Sequence[Operation] = (*servers.OPERATIONS, *targets.OPERATIONS, *fleet.OPERATIONS)
+
+def operations(kept: Kept) -> Sequence[Operation]:
+    """Give all of it, for tiers that are kept so long."""
+    return (
+        *ranking.OPERATIONS,
+        *servers.OPERATIONS,
+        *targets.OPERATIONS,
+        *trends.operations(kept),
+        *fleet.OPERATIONS,
+    )

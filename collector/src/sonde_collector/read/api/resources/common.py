@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from sonde_collector.db.queries import query
 from sonde_collector.read.api.fields import Field
 from sonde_collector.read.api.operation import Values
 from sonde_collector.read.api.parameters import Code, Flag, Parameter, Text
 from sonde_collector.read.api.reader import Connection
+from sonde_collector.read.lookup import rows
 
 STATES = ("HEALTHY", "DEGRADED", "UNHEALTHY", "UNKNOWN")
 PROTOCOLS_ABOUT = "Name of a protocol, such as WireGuard"
@@ -31,10 +31,10 @@ HEALTH = (
 )
 
 
-def rows(name: str) -> Callable[[Connection, Values], list[dict[str, Any]]]:
+def named(name: str) -> Callable[[Connection, Values], list[dict[str, Any]]]:
     """Give what runs a named query."""
 
     def run(conn: Connection, values: Values) -> list[dict[str, Any]]:
-        return conn.execute(query(name), values).fetchall()
+        return rows(conn, name, values)
 
     return run

@@ -7,7 +7,8 @@ from sonde_collector.read.api.fields import Field, Object
 from sonde_collector.read.api.operation import Operation, Values
 from sonde_collector.read.api.parameters import Choice, Parameter, Text
 from sonde_collector.read.api.reader import Connection
-from sonde_collector.read.api.resources.common import STATES, VANTAGE, active, rows
+from sonde_collector.read.api.resources.common import STATES, VANTAGE, active, named
+from sonde_collector.read.lookup import rows
 from sonde_collector.read.status import SILENT_S
 
 _OBJECTS = ("server", "target", "origin_group")
@@ -80,7 +81,7 @@ _EVENT = Object(
 
 
 def _agents(conn: Connection, values: Values) -> list[dict[str, Any]]:
-    return rows("api_agents")(conn, {**values, "silent": SILENT_S})
+    return rows(conn, "api_agents", {**values, "silent": SILENT_S})
 
 
 OPERATIONS = (
@@ -89,7 +90,7 @@ OPERATIONS = (
         "/v1/health",
         "How servers, targets and origin groups are doing",
         _HEALTH,
-        rows("api_health"),
+        named("api_health"),
         (
             Parameter("object", Choice(_OBJECTS), "Only these"),
             Parameter("state", Choice(STATES), "Only those in this state"),
@@ -110,7 +111,7 @@ OPERATIONS = (
         "/v1/gaps",
         "Results that were measured and never arrived, newest first",
         _GAP,
-        rows("api_gaps"),
+        named("api_gaps"),
         (VANTAGE,),
         (Order("recorded_at", "time"), Order("stream_id", "integer"), Order("first_seq", "integer")),
     ),
@@ -119,7 +120,7 @@ OPERATIONS = (
         "/v1/events",
         "What a person should have heard of, newest first",
         _EVENT,
-        rows("api_events"),
+        named("api_events"),
         (
             Parameter("kind", Text(50), "Only of this kind, such as health_changed"),
             Parameter("subject", Text(300), "Only about this"),

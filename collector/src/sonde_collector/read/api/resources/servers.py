@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from sonde_collector.db.queries import query
 from sonde_collector.read.api.cursor import Order
 from sonde_collector.read.api.fields import Field, Object
 from sonde_collector.read.api.operation import Operation, Values
@@ -14,8 +13,8 @@ from sonde_collector.read.api.resources.common import (
     PROVIDER,
     SERVER_KEY,
     active,
-    rows,
 )
+from sonde_collector.read.lookup import rows
 
 _SERVER = (
     Field("key", "text", "Stable, of the inventory"),
@@ -61,18 +60,19 @@ _LATEST = Object(
 def find(conn: Connection, key: str) -> dict[str, Any] | None:
     """Give one server by its key, or None."""
     values = dict.fromkeys(("country", "provider", "protocol", "active", "after_key", "after_id"))
-    return conn.execute(query("api_servers"), {**values, "server": key, "limit": 1}).fetchone()
+    found = rows(conn, "api_servers", {**values, "server": key, "limit": 1})
+    return found[0] if found else None
 
 
 def _one(conn: Connection, values: Values) -> dict[str, Any] | None:
     server = find(conn, values["key"])
     if server is None:
         return None
-    return {**server, "latest": rows("api_server_latest")(conn, {"id": server["_id"]})}
+    return {**server, "latest": rows(conn, "api_server_latest", {"id": server["_id"]})}
 
 
 def _list(conn: Connection, values: Values) -> list[dict[str, Any]]:
-    return rows("api_servers")(conn, {**values, "server": None})
+    return rows(conn, "api_servers", {**values, "server": None})
 
 
 OPERATIONS = (

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from sonde_collector.db.queries import query
 from sonde_collector.read.api.cursor import Order
 from sonde_collector.read.api.fields import Field, Object
 from sonde_collector.read.api.operation import Operation, Values
 from sonde_collector.read.api.reader import Connection
-from sonde_collector.read.api.resources.common import HEALTH, TARGET_KEY, active, rows
+from sonde_collector.read.api.resources.common import HEALTH, TARGET_KEY, active, named
+from sonde_collector.read.lookup import rows
 
 _KINDS = ("http", "tcp", "tls", "dns")
 _TARGET = (
@@ -45,10 +45,11 @@ _LATEST = Object(
 
 
 def _one(conn: Connection, values: Values) -> dict[str, Any] | None:
-    target = conn.execute(query("api_target"), values).fetchone()
-    if target is None:
+    found = rows(conn, "api_target", values)
+    if not found:
         return None
-    return {**target, "latest": rows("api_target_latest")(conn, {"id": target["_id"]})}
+    (target,) = found
+    return {**target, "latest": rows(conn, "api_target_latest", {"id": target["_id"]})}
 
 
 OPERATIONS = (
@@ -57,7 +58,7 @@ OPERATIONS = (
         "/v1/targets",
         "Targets by key",
         Object("Target", _TARGET),
-        rows("api_targets"),
+        named("api_targets"),
         (active(),),
         (Order("key", "text"),),
     ),
