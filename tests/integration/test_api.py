@@ -68,7 +68,7 @@ def test_one_server(api: Running) -> None:
 
 
 def test_ranking_and_matrix(api: Running) -> None:
-    """The fastest of equals leads, with interval and counts; filters narrow; the matrix has each cell once."""
+    """The fastest of equals leads, with interval and counts; filters narrow; the matrix has all cells."""
     ranked = api.get("/v1/ranking").json()["items"]
     assert [each["server"] for each in ranked] == [f"s{n}" for n in range(11, 0, -1)]
     best = ranked[0]

@@ -19,7 +19,7 @@ from support.api import Running, seeded, serving
 from support.postgres import Server
 
 pytestmark = pytest.mark.postgres
-EXAMPLES = 20
+EXAMPLES = 15
 """Cases of each operation: all together some hundred requests."""
 TOGETHER = {"after", "from", "to", "step"}
 """Parameters whose values must fit others: each may be good and all together not."""
@@ -61,7 +61,8 @@ def test_the_api_is_what_its_document_says(api: Running, mode: GenerationMode) -
             continue
 
         key = known.get(operation.path.split("/")[2], "")
-        path = {"path_parameters": {"key": key}} if "{key}" in operation.path and tried % 2 else {}
+        there = "{key}" in operation.path and tried % 2 and mode is GenerationMode.POSITIVE
+        path = {"path_parameters": {"key": key}} if there else {}
 
         @given(case=operation.as_strategy(generation_mode=mode, **path))
         @SETTINGS

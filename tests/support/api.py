@@ -104,6 +104,10 @@ class Running:
         assert made is not None
         return str(made["token"])
 
+    def connect(self) -> psycopg.Connection:
+        """A connection to its database."""
+        return psycopg.connect(self.url, autocommit=True)
+
     def execute(self, statement: str, *values: Any) -> None:
         """Changes the database."""
         with psycopg.connect(self.url, autocommit=True) as conn:

@@ -1,7 +1,7 @@
 """The keys as one collector knows them: read again every few seconds, so that a request costs no query.
 
-A key that was revoked is refused within that time. Who asks with unknown keys makes the database no work: for
-those the table is read again once a second at most.
+A key that was revoked is refused within that time. Who asks with unknown keys makes the database little work:
+for those the table is read again a few times a second at most, and they wait for it.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from sonde_collector.db.queries import query
 
 KEPT_S = 5.0
 """A key that was revoked opens no door after this. [s]"""
-_AGAIN_S = 1.0
+_AGAIN_S = 0.25
 _USES_EVERY_S = 30.0
 _TIMEOUT_S = 2.0
 
@@ -51,7 +51,8 @@ class KeyBook:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._keys: dict[bytes, ApiKey] = {}
-        self._read_at = float("-inf")
+        self._read_at = float("-inf")  # when the newest look at the table began, and the newest that failed
+        self._failed_at = float("-inf")
         self._reading = asyncio.Lock()
         self._buckets: dict[int, Bucket] = {}
         self._uses: dict[int, dt.datetime] = {}
@@ -64,9 +65,11 @@ class KeyBook:
         """
         digest = tokens.digest(token)
         found = self._find(digest)
-        age = time.monotonic() - self._read_at
-        if age > KEPT_S or (found is None and age > _AGAIN_S):
-            await self._read_again(KEPT_S if found else _AGAIN_S)
+        now = time.monotonic()
+        # A key made a moment ago must open: an unknown one waits for a look that begins after it came.
+        wanted = now - KEPT_S if found else now
+        if self._read_at < wanted:
+            await self._read_since(wanted)
             found = self._find(digest)
         if found is None or (found.expires_at is not None and found.expires_at <= time.time()):
             return None
@@ -108,16 +111,22 @@ class KeyBook:
         key = self._keys.get(digest)
         return key if key is not None and hmac.compare_digest(key.hash, digest) else None
 
-    async def _read_again(self, age_s: float) -> None:
+    async def _read_since(self, moment: float) -> None:
+        """Return once the table was read at `moment` or later."""
         async with self._reading:
-            if time.monotonic() - self._read_at <= age_s:  # somebody else has just read
+            if self._read_at >= moment:  # somebody else has just read
                 return
+            if self._failed_at >= moment:
+                raise KeysUnknown
+            await asyncio.sleep(self._read_at + _AGAIN_S - time.monotonic())
+            began = time.monotonic()
             try:
                 keys = await asyncio.to_thread(self._read)
             except (psycopg.Error, PoolTimeout) as error:
+                self._failed_at = began
                 raise KeysUnknown from error
             self._keys = {key.hash: key for key in keys}
-            self._read_at = time.monotonic()
+            self._read_at = began
             known = {key.id for key in keys}
             self._buckets = {id_: bucket for id_, bucket in self._buckets.items() if id_ in known}
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from sonde_collector.db.pool import RECONNECT_S
 from sonde_collector.db.queries import query
 
 T = TypeVar("T")
@@ -61,6 +62,7 @@ class Reader:
             configure=self._bind,
             check=ConnectionPool.check_connection,
             max_idle=_IDLE_S,
+            reconnect_timeout=RECONNECT_S,
             open=False,
             name="sonde-read",
         )
