@@ -123,9 +123,9 @@ FOR EACH ROW WHEN (NEW.weight <> OLD.weight) EXECUTE FUNCTION sonde.weight_chang
 -- Wilson's interval for a share of so many samples, at 95 %: what bounds the truth when few were asked.
 CREATE FUNCTION sonde.wilson(share double precision, samples double precision, side int) RETURNS double precision
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT least(greatest(
+  SELECT CASE WHEN share IS NOT NULL AND samples IS NOT NULL THEN least(greatest(
     (share + 1.9208 / samples + side * 1.96 * sqrt(greatest(share * (1 - share), 0) / samples + 0.9604 / samples ^ 2))
-    / (1 + 3.8416 / samples), 0), 1)
+    / (1 + 3.8416 / samples), 0), 1) END
 $$;
 COMMENT ON FUNCTION sonde.wilson IS 'Lower (side -1) or upper (1) end of Wilson''s 95 % interval (Wilson 1927)';
 
