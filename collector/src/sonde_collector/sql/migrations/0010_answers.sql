@@ -501,14 +501,16 @@ RETURNS TABLE (
 $$;
 COMMENT ON FUNCTION sonde.server_cells IS 'A server''s minutes or hours at each vantage';
 
--- A server's days: as they are kept, or of the vantages named.
+-- A server's days: as they are kept, or of the vantages named. A plan for any server would read all of them.
 CREATE FUNCTION sonde.server_days_of(server int, lo timestamptz, hi timestamptz, probes smallint[])
-RETURNS SETOF sonde.server_days LANGUAGE sql STABLE AS $$
-  SELECT * FROM sonde.server_days AS kept
-  WHERE probes IS NULL AND kept.server_id = server AND kept.day >= lo AND kept.day < hi
-  UNION ALL
-  SELECT * FROM sonde.server_day_figures(lo, hi, probes, server) WHERE probes IS NOT NULL
-$$;
+RETURNS SETOF sonde.server_days LANGUAGE plpgsql STABLE SET plan_cache_mode = force_custom_plan AS $$
+BEGIN
+  IF probes IS NULL THEN
+    RETURN QUERY SELECT * FROM sonde.server_days AS kept WHERE kept.server_id = server AND kept.day >= lo AND kept.day < hi;
+  ELSE
+    RETURN QUERY SELECT * FROM sonde.server_day_figures(lo, hi, probes, server);
+  END IF;
+END $$;
 COMMENT ON FUNCTION sonde.server_days_of IS 'A server''s days over all vantages, or some';
 
 CREATE FUNCTION sonde.endpoint_cells(tier text, target int, lo timestamptz, hi timestamptz, probes smallint[])
