@@ -33,6 +33,8 @@ from sonde_collector.read.metrics import Metrics
 from sonde_collector.read.probes import Readiness
 from sonde_proto.v1 import control_pb2, control_pb2_grpc, ingest_pb2
 
+__all__ = ["StartError", "serve"]
+
 _SERVICES = tuple(
     file.services_by_name[name].full_name
     for file, name in ((ingest_pb2.DESCRIPTOR, "Ingest"), (control_pb2.DESCRIPTOR, "Control"))

@@ -10,12 +10,12 @@ from typing import NoReturn
 
 import psycopg
 
-from sonde_collector.commands import api_keys, credentials, fleet, inventory, service, sql, top
+from sonde_collector.app import StartError
+from sonde_collector.commands import answers, api_keys, credentials, fleet, inventory, service, sql, top
 from sonde_collector.commands.output import complain
 from sonde_collector.commands.parsers import add_config
 from sonde_collector.config import find_config, load_config
 from sonde_collector.db.errors import DatabaseError
-from sonde_collector.read.listen import StartError
 from sonde_proto.toml_config import ConfigError
 
 DEBUG = "SONDE_DEBUG"
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_config(main_parser)
     commands = main_parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (service, inventory, fleet, credentials, api_keys, top, sql):
+    for group in (service, inventory, fleet, credentials, api_keys, top, answers, sql):
         group.register(commands)
     return main_parser
 

@@ -33,6 +33,7 @@ __all__ = [
     "BadArgument",
     "Trend",
     "UnknownName",
+    "days_before",
     "direct_against_tunnel",
     "disagreement",
     "endpoint_trend",
@@ -104,7 +105,7 @@ def ranking(
     }
     found = rows(conn, "answers_ranking", values)
     for row in found:
-        key = [row.pop("by_uptime"), row.pop("by_speed"), row.pop("by_ping"), -row["server_id"]]
+        key = [row.pop("by_uptime"), row.pop("by_speed"), row.pop("by_ping"), row["server_id"]]
         row["cursor"] = base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
     return found
 
@@ -210,8 +211,7 @@ def volatility(
         BadArgument, ranges.RangeError: days or step; ranges.Archived: see `ranges.choose`.
     """
     hi = dt.datetime.now(dt.UTC)
-    lo = hi - dt.timedelta(days=within("days", days, MOST_DAYS))
-    buckets = trend(conn, server=server, lo=lo, hi=hi, step=step, kept=kept).buckets
+    buckets = trend(conn, server=server, lo=days_before(hi, days), hi=hi, step=step, kept=kept).buckets
     return {
         name: spread([bucket[column] for bucket in buckets if bucket[column] is not None])
         for name, column in (
@@ -265,7 +265,7 @@ def direct_against_tunnel(
         BadArgument: days; ranges.Archived: raw rows of so long ago are no longer here.
     """
     now = dt.datetime.now(dt.UTC)
-    since = now - dt.timedelta(days=within("days", days, MOST_DAYS))
+    since = days_before(now, days)
     ranges.need_raw(since, now=now, kept=kept)
     values = {
         "server": find(conn, "server", server),
@@ -315,6 +315,15 @@ def time_weighted(
     total = sum(row["weight"] for row in known)
     value = sum(row["weight"] * row["value"] for row in known) / total if known else None
     return {"metric": metric, "value": value, "vantages": held}
+
+
+def days_before(at: dt.datetime, days: int) -> dt.datetime:
+    """Give the time `days` before `at`.
+
+    Raises:
+        BadArgument: days are not 1 to 3660.
+    """
+    return at - dt.timedelta(days=within("days", days, MOST_DAYS))
 
 
 def _place(cursor: str) -> list[float]:

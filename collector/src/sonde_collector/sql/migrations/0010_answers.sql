@@ -123,9 +123,9 @@ FOR EACH ROW WHEN (NEW.weight <> OLD.weight) EXECUTE FUNCTION sonde.weight_chang
 -- Wilson's interval for a share of so many samples, at 95 %: what bounds the truth when few were asked.
 CREATE FUNCTION sonde.wilson(share double precision, samples double precision, side int) RETURNS double precision
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT least(greatest(
+  SELECT CASE WHEN share IS NOT NULL AND samples IS NOT NULL THEN least(greatest(
     (share + 1.9208 / samples + side * 1.96 * sqrt(greatest(share * (1 - share), 0) / samples + 0.9604 / samples ^ 2))
-    / (1 + 3.8416 / samples), 0), 1)
+    / (1 + 3.8416 / samples), 0), 1) END
 $$;
 COMMENT ON FUNCTION sonde.wilson IS 'Lower (side -1) or upper (1) end of Wilson''s 95 % interval (Wilson 1927)';
 
@@ -148,8 +148,12 @@ CREATE TABLE sonde.server_week (
   uptime_pct        DOUBLE PRECISION,
   uptime_samples    DOUBLE PRECISION,
   uptime_low        DOUBLE PRECISION,
-  uptime_high       DOUBLE PRECISION
+  uptime_high       DOUBLE PRECISION,
+  by_uptime         DOUBLE PRECISION NOT NULL,
+  by_speed          DOUBLE PRECISION NOT NULL,
+  by_ping           DOUBLE PRECISION NOT NULL
 ) WITH (fillfactor = 50);
+CREATE INDEX server_week_by_rank ON sonde.server_week (by_uptime, by_speed, by_ping, server_id);
 CREATE TRIGGER unchanged BEFORE UPDATE ON sonde.server_days
 FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
 CREATE TRIGGER unchanged BEFORE UPDATE ON sonde.server_week
@@ -158,13 +162,17 @@ COMMENT ON TABLE sonde.server_week IS 'Each server''s last seven days and the be
 COMMENT ON COLUMN sonde.server_week.avg_download IS 'Mean of the days'' means, by how often each day measured; so are the others';
 COMMENT ON COLUMN sonde.server_week.median_download IS 'Median of the days'' medians; so are the others';
 COMMENT ON COLUMN sonde.server_week.vantages IS 'The most of a day';
+COMMENT ON COLUMN sonde.server_week.by_uptime IS
+  'What servers are ranked by, most first: whole percents of uptime_low, then by_speed, then by_ping; -1, -1, -1e300 = unknown';
 COMMENT ON COLUMN sonde.server_week.uptime_low IS 'Lower end of Wilson''s 95 % interval: few samples promise little';
 
 -- So many whole days and the begun one, of the vantages named (NULL = all).
 CREATE FUNCTION sonde.server_windows(days int, probes smallint[]) RETURNS SETOF sonde.server_week LANGUAGE sql STABLE AS $$
   SELECT figures.*,
          100 * sonde.wilson(figures.uptime_pct / 100, figures.uptime_samples, -1),
-         100 * sonde.wilson(figures.uptime_pct / 100, figures.uptime_samples, 1)
+         100 * sonde.wilson(figures.uptime_pct / 100, figures.uptime_samples, 1),
+         coalesce(floor(100 * sonde.wilson(figures.uptime_pct / 100, figures.uptime_samples, -1)), -1),
+         coalesce(figures.avg_download, -1), coalesce(-figures.avg_ping, -1e300)
   FROM (
     SELECT day.server_id, sonde.today(), max(day.vantages), sum(day.sample_count)::bigint, sum(day.download_count)::bigint,
            sum(day.avg_download * greatest(day.download_count, 1))
@@ -192,26 +200,18 @@ CREATE FUNCTION sonde.server_windows(days int, probes smallint[]) RETURNS SETOF 
 $$;
 COMMENT ON FUNCTION sonde.server_windows IS 'Figures of the last days of each server';
 
--- The same, and the week as it is kept where that is what is asked and it is of today: a day may begin with no new row and
--- no collector.
-CREATE FUNCTION sonde.windows(days int, probes smallint[]) RETURNS SETOF sonde.server_week LANGUAGE sql STABLE AS $$
-  SELECT * FROM sonde.server_week WHERE days = 7 AND probes IS NULL AND today = sonde.today()
-  UNION ALL
-  SELECT * FROM sonde.server_windows(days, probes)
-  WHERE NOT (days = 7 AND probes IS NULL AND EXISTS (SELECT FROM sonde.server_week WHERE today = sonde.today()))
-$$;
-COMMENT ON FUNCTION sonde.windows IS 'Figures of the last days of each server: kept ones where they are right';
-
 CREATE FUNCTION sonde.keep_server_week() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO sonde.server_week SELECT * FROM sonde.server_windows(7, NULL)
   ON CONFLICT (server_id) DO UPDATE SET
     (today, vantages, sample_count, download_count, avg_download, median_download, upload_count, avg_upload, median_upload,
-     ping_count, avg_ping, median_ping, connection_count, connection_ok, uptime_pct, uptime_samples, uptime_low, uptime_high) =
+     ping_count, avg_ping, median_ping, connection_count, connection_ok, uptime_pct, uptime_samples, uptime_low, uptime_high,
+     by_uptime, by_speed, by_ping) =
     (excluded.today, excluded.vantages, excluded.sample_count, excluded.download_count, excluded.avg_download,
      excluded.median_download, excluded.upload_count, excluded.avg_upload, excluded.median_upload, excluded.ping_count,
      excluded.avg_ping, excluded.median_ping, excluded.connection_count, excluded.connection_ok, excluded.uptime_pct,
-     excluded.uptime_samples, excluded.uptime_low, excluded.uptime_high);
+     excluded.uptime_samples, excluded.uptime_low, excluded.uptime_high, excluded.by_uptime, excluded.by_speed,
+     excluded.by_ping);
   DELETE FROM sonde.server_week AS week
   WHERE NOT EXISTS (SELECT FROM sonde.server_days AS day
                     WHERE day.server_id = week.server_id AND day.day >= sonde.today() - interval '7 days');
@@ -379,9 +379,40 @@ COMMENT ON FUNCTION sonde.rollup_aged_latest IS 'Latest values whose speed has g
 
 -- ── Ranking ──────────────────────────────────────────────────────────────────────────────────────────────
 
--- Slugs of the platforms whose newest check since then says that the server unlocks them.
-CREATE FUNCTION sonde.unlocked(server int, since timestamptz) RETURNS text[] LANGUAGE sql STABLE AS $$
-  SELECT ARRAY(
+-- A page of active servers, the best first: so many whole days and the begun one, of the vantages named (NULL = all), of one
+-- country, provider or protocol or (NULL) all, after the place of another page's last row. The kept week answers where it is
+-- what is asked and is of today: a day may begin with no new row and no collector.
+CREATE FUNCTION sonde.ranking(days int, probes smallint[], country int, provider int, protocol int, after float8[], most int)
+RETURNS SETOF sonde.server_week LANGUAGE plpgsql STABLE ROWS 20 AS $$
+BEGIN
+  IF days = 7 AND probes IS NULL AND EXISTS (SELECT FROM sonde.server_week WHERE today = sonde.today()) THEN
+    RETURN QUERY
+    SELECT ranked.* FROM sonde.server_week AS ranked
+    JOIN servers AS s ON s.id = ranked.server_id JOIN cities AS c ON c.id = s.city_id
+    WHERE s.is_active AND (country IS NULL OR c.country_id = country) AND (provider IS NULL OR s.provider_id = provider)
+      AND (protocol IS NULL OR EXISTS (
+        SELECT FROM server_protocols AS spoken WHERE spoken.server_id = s.id AND spoken.protocol_id = protocol))
+      AND (after IS NULL OR (ranked.by_uptime, ranked.by_speed, ranked.by_ping, ranked.server_id::float8)
+                            < (after[1], after[2], after[3], after[4]))
+    ORDER BY ranked.by_uptime DESC, ranked.by_speed DESC, ranked.by_ping DESC, ranked.server_id DESC LIMIT most;
+  ELSE
+    RETURN QUERY
+    SELECT ranked.* FROM sonde.server_windows(days, probes) AS ranked
+    JOIN servers AS s ON s.id = ranked.server_id JOIN cities AS c ON c.id = s.city_id
+    WHERE s.is_active AND (country IS NULL OR c.country_id = country) AND (provider IS NULL OR s.provider_id = provider)
+      AND (protocol IS NULL OR EXISTS (
+        SELECT FROM server_protocols AS spoken WHERE spoken.server_id = s.id AND spoken.protocol_id = protocol))
+      AND (after IS NULL OR (ranked.by_uptime, ranked.by_speed, ranked.by_ping, ranked.server_id::float8)
+                            < (after[1], after[2], after[3], after[4]))
+    ORDER BY ranked.by_uptime DESC, ranked.by_speed DESC, ranked.by_ping DESC, ranked.server_id DESC LIMIT most;
+  END IF;
+END $$;
+COMMENT ON FUNCTION sonde.ranking IS 'A page of servers, the best first; see sonde.server_week.by_uptime';
+
+-- Slugs of the platforms whose newest check since then says that the server unlocks them. In plpgsql, as its plan is kept.
+CREATE FUNCTION sonde.unlocked(server int, since timestamptz) RETURNS text[] LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN ARRAY(
     SELECT platform.slug::text
     FROM streaming_platforms AS platform
     CROSS JOIN LATERAL (
@@ -389,14 +420,17 @@ CREATE FUNCTION sonde.unlocked(server int, since timestamptz) RETURNS text[] LAN
       WHERE checked.server_id = server AND checked.platform_id = platform.id AND checked.checked_at >= since
       ORDER BY checked.checked_at DESC, checked.stream_id DESC, checked.seq DESC LIMIT 1
     ) AS newest
-    WHERE newest.is_unlocked ORDER BY platform.slug)
-$$;
+    WHERE newest.is_unlocked ORDER BY platform.slug);
+END $$;
 COMMENT ON FUNCTION sonde.unlocked IS 'What a server unlocks by the newest check of each platform';
 
-CREATE FUNCTION sonde.protocols_of(server int) RETURNS text[] LANGUAGE sql STABLE AS $$
-  SELECT ARRAY(SELECT protocol.name::text FROM server_protocols AS spoken JOIN protocols AS protocol ON protocol.id = spoken.protocol_id
-               WHERE spoken.server_id = server ORDER BY protocol.name)
-$$;
+CREATE FUNCTION sonde.protocols_of(server int) RETURNS text[] LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN ARRAY(
+    SELECT protocol.name::text
+    FROM server_protocols AS spoken JOIN protocols AS protocol ON protocol.id = spoken.protocol_id
+    WHERE spoken.server_id = server ORDER BY protocol.name);
+END $$;
 COMMENT ON FUNCTION sonde.protocols_of IS 'Names of the protocols that a server speaks';
 
 -- As in 0002, from the days of servers: the averages are the first seed's, of each day and vantage alike. Only what is
@@ -467,14 +501,16 @@ RETURNS TABLE (
 $$;
 COMMENT ON FUNCTION sonde.server_cells IS 'A server''s minutes or hours at each vantage';
 
--- A server's days: as they are kept, or of the vantages named.
+-- A server's days: as they are kept, or of the vantages named. A plan for any server would read all of them.
 CREATE FUNCTION sonde.server_days_of(server int, lo timestamptz, hi timestamptz, probes smallint[])
-RETURNS SETOF sonde.server_days LANGUAGE sql STABLE AS $$
-  SELECT * FROM sonde.server_days AS kept
-  WHERE probes IS NULL AND kept.server_id = server AND kept.day >= lo AND kept.day < hi
-  UNION ALL
-  SELECT * FROM sonde.server_day_figures(lo, hi, probes, server) WHERE probes IS NOT NULL
-$$;
+RETURNS SETOF sonde.server_days LANGUAGE plpgsql STABLE SET plan_cache_mode = force_custom_plan AS $$
+BEGIN
+  IF probes IS NULL THEN
+    RETURN QUERY SELECT * FROM sonde.server_days AS kept WHERE kept.server_id = server AND kept.day >= lo AND kept.day < hi;
+  ELSE
+    RETURN QUERY SELECT * FROM sonde.server_day_figures(lo, hi, probes, server);
+  END IF;
+END $$;
 COMMENT ON FUNCTION sonde.server_days_of IS 'A server''s days over all vantages, or some';
 
 CREATE FUNCTION sonde.endpoint_cells(tier text, target int, lo timestamptz, hi timestamptz, probes smallint[])

@@ -12,10 +12,9 @@ SELECT CASE %(kind)s
 END;
 
 -- name: answers_ranking
--- Servers by whole percents of what uptime is at least (Wilson), then speed, then ping; what nobody measured comes last.
--- Only the page's servers are asked for platforms, protocols and age.
-SELECT coalesce(k.key, best.hostname, best.address) AS server, best.server_id, best.provider, best.provider_name, best.city,
-  best.country, best.country_name, sonde.protocols_of(best.server_id) AS protocols,
+-- A page of the ranking; only its servers are asked for platforms, protocols and age.
+SELECT coalesce(k.key, s.hostname, host(s.ip_address)) AS server, best.server_id, p.slug AS provider, p.name AS provider_name,
+  c.name AS city, co.iso_code AS country, co.name AS country_name, sonde.protocols_of(best.server_id) AS protocols,
   best.avg_download AS avg_download_mbps, best.median_download AS median_download_mbps, best.download_count,
   best.avg_upload AS avg_upload_mbps, best.median_upload AS median_upload_mbps, best.upload_count,
   best.avg_ping AS avg_ping_ms, best.median_ping AS median_ping_ms, best.ping_count,
@@ -24,30 +23,15 @@ SELECT coalesce(k.key, best.hostname, best.address) AS server, best.server_id, b
   newest.at AS newest_at, extract(epoch FROM now() - newest.at)::float8 AS age_s,
   sonde.unlocked(best.server_id, now() - %(days)s::int * interval '1 day') AS platforms,
   best.by_uptime, best.by_speed, best.by_ping
-FROM (
-  SELECT w.*, s.hostname, host(s.ip_address) AS address, p.slug AS provider, p.name AS provider_name, c.name AS city,
-    co.iso_code AS country, co.name AS country_name,
-    coalesce(floor(w.uptime_low), -1) AS by_uptime, coalesce(w.avg_download, -1) AS by_speed,
-    coalesce(-w.avg_ping, -1e300) AS by_ping
-  FROM sonde.windows(%(days)s::int, %(vantages)s::smallint[]) w
-  JOIN servers s ON s.id = w.server_id
-  JOIN providers p ON p.id = s.provider_id
-  JOIN cities c ON c.id = s.city_id
-  JOIN countries co ON co.id = c.country_id
-  WHERE s.is_active
-    AND (%(country)s::int IS NULL OR co.id = %(country)s::int)
-    AND (%(provider)s::int IS NULL OR p.id = %(provider)s::int)
-    AND (%(protocol)s::int IS NULL OR EXISTS (
-      SELECT FROM server_protocols sp WHERE sp.server_id = s.id AND sp.protocol_id = %(protocol)s::int))
-    AND (%(after)s::float8[] IS NULL
-         OR (coalesce(floor(w.uptime_low), -1), coalesce(w.avg_download, -1), coalesce(-w.avg_ping, -1e300), -s.id::float8)
-            < ((%(after)s::float8[])[1], (%(after)s::float8[])[2], (%(after)s::float8[])[3], (%(after)s::float8[])[4]))
-  ORDER BY by_uptime DESC, by_speed DESC, by_ping DESC, w.server_id
-  LIMIT %(limit)s
-) best
+FROM sonde.ranking(%(days)s::int, %(vantages)s::smallint[], %(country)s::int, %(provider)s::int, %(protocol)s::int,
+                   %(after)s::float8[], %(limit)s::int) best
+JOIN servers s ON s.id = best.server_id
+JOIN providers p ON p.id = s.provider_id
+JOIN cities c ON c.id = s.city_id
+JOIN countries co ON co.id = c.country_id
 LEFT JOIN sonde.server_keys k ON k.server_id = best.server_id
 CROSS JOIN LATERAL (SELECT max(l.measured_at) AS at FROM sonde.server_latest l WHERE l.server_id = best.server_id) newest
-ORDER BY best.by_uptime DESC, best.by_speed DESC, best.by_ping DESC, best.server_id;
+ORDER BY best.by_uptime DESC, best.by_speed DESC, best.by_ping DESC, best.server_id DESC;
 
 -- name: answers_vantage_weights
 SELECT p.code AS vantage, coalesce(v.weight, 1) AS weight
@@ -127,7 +111,8 @@ FROM (
   WHERE s.is_active AND (%(after)s::text IS NULL OR coalesce(k.key, s.hostname, host(s.ip_address)) > %(after)s::text)
   ORDER BY 2 LIMIT %(limit)s
 ) server
-JOIN sonde.server_latest l ON l.server_id = server.id
+JOIN sonde.server_latest chosen ON chosen.server_id = server.id
+JOIN sonde.latest l USING (server_id, probe_id, protocol_id, family)
 JOIN probe_locations p ON p.id = l.probe_id
 CROSS JOIN LATERAL (
   SELECT CASE %(metric)s
@@ -136,8 +121,9 @@ CROSS JOIN LATERAL (
       WHEN 'connection_time_ms' THEN l.connection_time_ms WHEN 'connection_success' THEN l.connection_success::int
     END::float8 AS value,
     CASE %(metric)s
-      WHEN 'ping_ms' THEN l.ping_at WHEN 'download_mbps' THEN l.download_at WHEN 'upload_mbps' THEN l.upload_at
-      WHEN 'connection_success' THEN l.connection_at ELSE l.measured_at
+      WHEN 'ping_ms' THEN l.ping_at WHEN 'jitter_ms' THEN l.jitter_at WHEN 'packet_loss_pct' THEN l.packet_loss_at
+      WHEN 'download_mbps' THEN l.download_at WHEN 'upload_mbps' THEN l.upload_at
+      WHEN 'connection_time_ms' THEN l.connection_time_at WHEN 'connection_success' THEN l.connection_at
     END AS at
 ) known
 WHERE known.value IS NOT NULL
