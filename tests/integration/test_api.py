@@ -1,5 +1,6 @@
 """The read API over real HTTP on a real database: answers, pages, ETags, and what it refuses."""
 
+import base64
 import datetime as dt
 import gzip
 import json
@@ -344,3 +345,15 @@ def test_two_answers_in_a_row_are_one(api: Running) -> None:
         first, second = (api.get(path).content for _ in range(2))
         assert first == second
     assert all(one["key"] < two["key"] for one, two in pairwise(api.get("/v1/servers").json()["items"]))
+
+
+@pytest.mark.parametrize(
+    "odd", [["nan"] * 4, ["inf"] * 4, ["-inf"] * 4, [1e308] * 4, [2**70] * 4, [0, 0, 0, -1e300], [], {}]
+)
+def test_a_made_up_place_in_the_ranking_is_a_place_or_told(api: Running, odd: object) -> None:
+    """A cursor whose inside somebody made up gives some page or a 400."""
+    asked = json.loads(base64.urlsafe_b64decode(api.get("/v1/ranking?limit=1").json()["next"] + "=="))[0]
+    inner = base64.urlsafe_b64encode(json.dumps(odd).encode()).decode().rstrip("=")
+    word = base64.urlsafe_b64encode(json.dumps([asked, inner]).encode()).decode().rstrip("=")
+    answer = api.get("/v1/ranking", params={"limit": 1, "after": word})
+    assert answer.status_code in (200, 400), answer.text
