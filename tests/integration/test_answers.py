@@ -174,8 +174,8 @@ def test_what_a_tunnel_costs(conn: psycopg.Connection) -> None:
          "protocol_id": 1, "ping_ms": ping, "direct_ping_ms": direct, "download_mbps": speed,
          "direct_download_mbps": plain}
         for n, (ping, direct, speed, plain) in enumerate(
-            [(30.0, 20.0, 80.0, 100.0), (35.0, 20.0, 45.0, 90.0), (99.0, None, 9.0, None), (None, 20.0, None, 50.0)],
-            1,
+            [(30.0, 20.0, 80.0, 100.0), (35.0, 20.0, 45.0, 90.0), (99.0, None, 9.0, None),
+             (None, 20.0, None, 50.0)], 1
         )
     ]  # fmt: skip
     measure(conn, rows)
@@ -188,10 +188,11 @@ def test_what_a_tunnel_costs(conn: psycopg.Connection) -> None:
 
 
 def test_vantages_that_disagree_and_days_that_vary(conn: psycopg.Connection) -> None:
-    """A vantage that sees half the speed and thrice the ping stands out; what is always alike does not vary."""
+    """A vantage that sees half the speed and thrice the ping stands out; what is alike does not vary."""
     rows: list[Row] = [
         {"server_id": 1, "probe_id": probe, "measured_at": HOUR - dt.timedelta(days=day, hours=2),
-         "stream_id": 1, "seq": 10 * day + probe, "ping_ms": ping, "download_mbps": speed, "connection_success": probe != 3}
+         "stream_id": 1, "seq": 10 * day + probe, "ping_ms": ping, "download_mbps": speed,
+         "connection_success": probe != 3}
         for day in range(4)
         for probe, ping, speed in ((1, 10.0, 100.0), (2, 10.0, 100.0), (3, 30.0, 50.0))
     ]  # fmt: skip
@@ -243,7 +244,8 @@ def test_endpoint_trends_add_up(conn: psycopg.Connection, step: str) -> None:
     rows: list[Row] = [
         {"target_id": 1, "probe_id": rng.randint(1, 3), "measured_at": HOUR - dt.timedelta(minutes=seq),
          "stream_id": 1, "seq": seq, "kind": "http", "ok": rng.random() < 0.8,
-         "status": rng.choice((200, 404, 503)), "total_ms": float(rng.randint(10, 90)), "cache_status": rng.choice((None, "hit", "miss")),
+         "status": rng.choice((200, 404, 503)), "total_ms": float(rng.randint(10, 90)),
+         "cache_status": rng.choice((None, "hit", "miss")),
          "failure": rng.choice((None, "timeout", "tls"))}
         for seq in range(1, 200)
     ]  # fmt: skip
