@@ -11,7 +11,7 @@ import pytest
 from support.api import Running, seeded, serving
 from support.edges import Authority
 from support.postgres import Server
-from support.programs import eventually
+from support.programs import eventually, free_port, run
 
 from sonde_collector.access import keys
 from sonde_collector.access.book import KEPT_S
@@ -160,6 +160,21 @@ async def test_uses_are_written_down(api: Running) -> None:
     with api.connect() as conn:
         used = {row["name"]: row["last_used_at"] for row in keys.ls(conn, revoked=False)}
     assert used["used"] is not None
+
+
+def test_a_certificate_that_is_none_is_told(database: str, tmp_path: Path) -> None:
+    """`serve` with a certificate and another's key ends at once, with one line that names the settings."""
+    cert, _ = Authority(tmp_path / "a").leaf("sonde.example")
+    _, key = Authority(tmp_path / "b").leaf("sonde.example")
+    config = tmp_path / "collector.toml"
+    config.write_text(
+        f'state_dir = "state"\n[database]\nurl = "{database}"\n[grpc]\nlisten = ["127.0.0.1:{free_port()}"]\n'
+        f'[http]\nlisten = "0.0.0.0:{free_port()}"\ntls_cert = "{cert}"\ntls_key = "{key}"\n'
+    )
+    done = run("sonde-collector", "serve", "--config", str(config))
+    assert done.returncode == 1
+    assert "http.tls_cert, tls_key: not a certificate and its own key" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_https_for_other_hosts(database: str, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import attrs
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
+_SECURITY = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'"}
 _WORTH_BYTES = 1024  # what is smaller fits one packet anyway
 _LEVEL = 5
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"')
@@ -49,6 +50,7 @@ def answer(body: bytes, media_type: str, wanted: Wanted, headers: Mapping[str, s
         "ETag": etag,
         "Cache-Control": CACHE_CONTROL,
         "Vary": "Accept-Encoding, Authorization",
+        **_SECURITY,
         **(headers or {}),
     }
     if matches(wanted.if_none_match, etag):
@@ -69,7 +71,7 @@ def problem(
 ) -> Answer:
     """Give a bad answer, RFC 9457."""
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "parameter": parameter}
-    common = {"Content-Type": PROBLEM, "Cache-Control": "no-store"}
+    common = {"Content-Type": PROBLEM, "Cache-Control": "no-store", **_SECURITY}
     return Answer(status, written(body), {**common, **(headers or {})})
 
 

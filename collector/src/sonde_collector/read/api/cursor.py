@@ -18,7 +18,7 @@ import attrs
 
 from sonde_collector.read.api.fields import instant
 
-Place = Literal["text", "integer", "number", "time"]
+Place = Literal["text", "integer", "time"]
 _LONGEST = 1000
 _LAST_INTEGER = 2**63 - 1
 _WRONG = "must be the word that `next` of the page before gives"
@@ -84,14 +84,12 @@ def _refuse(_: str) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, dt.datetime):
         return instant(value)
-    return value if isinstance(value, str | int) else float(value)
+    return value
 
 
 def _value(kind: Place, part: Any) -> Any:
     if kind == "integer" and type(part) is int and abs(part) <= _LAST_INTEGER:
         return part
-    if kind == "number" and type(part) in (int, float) and abs(part) <= _LAST_INTEGER:
-        return float(part)
     if kind == "text" and isinstance(part, str) and "\0" not in part and part.isprintable():
         return part
     if kind == "time" and isinstance(part, str):

@@ -23,7 +23,6 @@ from sonde_collector.read.exposition import PARAMETERS, TEXT, exposition
 from sonde_collector.read.lookup import UnknownName
 from sonde_collector.read.ranges import Kept
 
-_SECURITY = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'"}
 _HTML = "text/html; charset=utf-8"
 _log = structlog.get_logger()
 Work = Callable[[Connection], Answer]
@@ -117,7 +116,7 @@ class Api:
 
 def response(given: Answer) -> Response:
     """Give an answer as Starlette sends it."""
-    return Response(given.body, given.status, {**_SECURITY, **given.headers})
+    return Response(given.body, given.status, given.headers)
 
 
 def bad(error: BadParameter) -> Answer:
