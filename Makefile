@@ -9,7 +9,9 @@ READY := .venv/.ready-$(shell pwd | cksum | cut -d' ' -f1)
 APT_LAB := charon-systemd dnsmasq-base gcc iperf3 iproute2 iputils-ping libc6-dev libcharon-extauth-plugins \
 	libcharon-extra-plugins libstrongswan-extra-plugins libstrongswan-standard-plugins nftables nginx-light openvpn \
 	wireguard-go wireguard-tools
-APT_TEST := $(APT_LAB) curl faketime pgbouncer tcpdump
+# Debian's npm brings three hundred packages: only where none is there yet.
+APT_NODE := $(shell command -v npm >/dev/null || echo nodejs npm)
+APT_TEST := $(APT_LAB) $(APT_NODE) curl faketime pgbouncer tcpdump
 APT_BENCH := $(APT_LAB) fping prometheus-blackbox-exporter tcpdump
 
 PYTEST := $(BIN)/pytest -q -n 2 --dist loadgroup

@@ -40,6 +40,11 @@ TARGETS: dict[str, tuple[str, str, float]] = {
     "ingest_rows_per_s": ("value", ">=", 100_000),
     "spool_to_query_p99_s": ("value", "<=", 1.0),
     "agent_rss_mb": ("value", "<=", 48.0),
+    "ranking_ms": ("value", "<=", 10.0),
+    "top10_ms": ("value", "<=", 10.0),
+    "country_ranking_ms": ("value", "<=", 10.0),
+    "trend_30d_ms": ("value", "<=", 20.0),
+    "trend_2y_ms": ("value", "<=", 100.0),
     "direct_rtt_excess_us": ("value", "<=", 200.0),
     **{
         f"tunnel_{what}_{way}": (key, sign, bound)

@@ -10,7 +10,21 @@ import pytest
 
 pytestmark = pytest.mark.postgres
 
-COMMANDS = ("serve", "migrate", "apply", "agents", "status", "top", "sql", "capacity", "backup", "restore")
+COMMANDS = (
+    "serve",
+    "migrate",
+    "apply",
+    "agents",
+    "status",
+    "top",
+    "sql",
+    "capacity",
+    "backup",
+    "restore",
+    "ranking",
+    "trend",
+    "api-key",
+)
 FLEET = (Path(__file__).parents[2] / "collector/fleet.template.toml").read_text()
 
 

@@ -236,8 +236,8 @@ def _check_latest(conn: psycopg.Connection, rows: Sequence[Row]) -> None:
         assert found[key][-1] == ordered[0]["failure"]
         speed_at = next((row["measured_at"] for row in ordered if row["download_mbps"] is not None), None)
         best[key[:2]].append((newest, last["download_mbps"], speed_at, *key[2:]))
+    limit = dt.datetime.now(dt.UTC) - dt.timedelta(days=8)
     for (server, probe), candidates in best.items():
-        limit = max(newest for newest, *_ in candidates) - dt.timedelta(days=7)
         chosen = max(
             candidates,
             key=lambda one: (one[1] if one[2] and one[2] >= limit else -1.0, one[0], one[3], one[4]),

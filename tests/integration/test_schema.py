@@ -140,6 +140,7 @@ def test_ranking(conn: psycopg.Connection) -> None:
            (1, 1, now() - interval '2 hours', true), (1, 1, now() - interval '1 hour', false),
            (1, 2, now() - interval '2 hours', false), (1, 2, now() - interval '1 hour', true)"""
     )
+    conn.execute("CALL rollup_performance_logs()")
     rows = conn.execute("SELECT * FROM get_country_vpn_ranking('DE', 20)").fetchall()
     assert [row[0] for row in rows] == [2, 1, 3]
     assert rows[1][1:4] == ("P", "p", "Berlin")

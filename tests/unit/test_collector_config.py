@@ -56,6 +56,33 @@ def test_plain_text_is_for_this_host_only(listen: str, *, local: bool, tmp_path:
             load_config(file)
 
 
+@pytest.mark.parametrize(
+    ("http", "said"),
+    [
+        ('listen = "127.0.0.1:1"', ""),
+        ('listen = "[::1]:1"', ""),
+        ('listen = "0.0.0.0:1"', "set tls_cert and tls_key, or listen on 127.0.0.1"),
+        ('listen = "unix:/run/x"', 'must be "ADDRESS:PORT"'),
+        ('listen = "0.0.0.0:1"\ntls_cert = "pem"\ntls_key = "pem"', ""),
+        ('listen = "0.0.0.0:1"\ntls_cert = "pem"', "http.tls_key: is required"),
+        ('tls_key = "pem"', "http.tls_cert: is required"),
+        ('tls_cert = "none"\ntls_key = "pem"', "http.tls_cert: must be a file that can be read"),
+    ],
+)
+def test_readers_of_other_hosts_come_by_https(http: str, said: str, tmp_path: Path) -> None:
+    """HTTP in plain text is for this host; with certificate and key any address may be listened on."""
+    (tmp_path / "pem").touch()
+    file = tmp_path / "collector.toml"
+    file.write_text(f'state_dir = "s"\n[database]\nurl = "embedded:"\n[http]\n{http}\n')
+    if not said:
+        load_config(file)
+        return
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    (message,) = caught.value.messages
+    assert said in message
+
+
 def test_relative_paths_begin_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A command run elsewhere finds the same state."""
     (tmp_path / "collector.toml").write_text('state_dir = "state"\n[database]\nurl = "embedded:"\n')

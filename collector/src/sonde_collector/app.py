@@ -3,19 +3,17 @@
 import asyncio
 import contextlib
 import signal
-import socket
 import ssl
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from typing import Any
 
 import grpc
 import structlog
-import uvicorn
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from sonde_collector import systemd
-from sonde_collector.config import CollectorConfig, Grpc, split_address
+from sonde_collector.config import CollectorConfig, Grpc
 from sonde_collector.control.directory import Directory
 from sonde_collector.control.reports import Reports
 from sonde_collector.control.service import ControlService
@@ -29,9 +27,13 @@ from sonde_collector.ingest.writer import Writer
 from sonde_collector.maintain.judge import keep_judging
 from sonde_collector.maintain.loop import ensure_partitions, keep_partitions
 from sonde_collector.maintain.rollup import keep_rollups
+from sonde_collector.read.http import HttpPort
+from sonde_collector.read.listen import StartError
 from sonde_collector.read.metrics import Metrics
-from sonde_collector.read.probes import Readiness, http_app
+from sonde_collector.read.probes import Readiness
 from sonde_proto.v1 import control_pb2, control_pb2_grpc, ingest_pb2
+
+__all__ = ["StartError", "serve"]
 
 _SERVICES = tuple(
     file.services_by_name[name].full_name
@@ -42,10 +44,6 @@ _OPTIONS = (*SERVER_OPTIONS, ("grpc.so_reuseport", 0))
 _LAST_CALLS_S = 1.0  # for health and reflection calls that are open when everything else has ended
 _HEALTH_EVERY_S = 5.0
 _log = structlog.get_logger()
-
-
-class StartError(Exception):
-    """The collector can't start; the text says why and what to do."""
 
 
 def serve(config: CollectorConfig) -> None:
@@ -93,6 +91,7 @@ class _Collector:
         self._control = ControlService(database, self._directory, self._reports, self._metrics.registry)
         self._readiness = Readiness(database, writer.stuck)
         self._health = health.aio.HealthServicer()
+        self._http = HttpPort(config, database, self._metrics, self._readiness)
 
     async def run(self) -> None:
         """Serve until a signal comes, then stop in order."""
@@ -101,21 +100,11 @@ class _Collector:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         await self._directory.refresh()
-        with _listen_http(self._config.http.listen) as listener:
+        with self._http.listen() as listener, contextlib.closing(self._http):
+            http = self._http.server()
             server = self._grpc_server()
             self._ingest.start()
             await server.start()
-            http = _Http(
-                uvicorn.Config(
-                    http_app(self._readiness, self._metrics),
-                    log_config=None,
-                    access_log=False,
-                    lifespan="off",
-                    ws="none",
-                    http="h11",
-                    timeout_graceful_shutdown=1,
-                )
-            )
             background: list[Coroutine[Any, Any, None]] = [
                 http.serve(sockets=[listener]),
                 self._directory.run(),
@@ -124,6 +113,7 @@ class _Collector:
                 keep_partitions(self._database, self._config.partitions),
                 keep_rollups(self._database),
                 keep_judging(self._database),
+                self._http.book.keep_uses(),
             ]
             async with asyncio.TaskGroup() as group:
                 serving, *tasks = [group.create_task(each) for each in background]
@@ -189,25 +179,6 @@ class _Collector:
                     _log.info("ready_again")
             before = not wrong
             await asyncio.sleep(_HEALTH_EVERY_S)
-
-
-class _Http(uvicorn.Server):
-    """Uvicorn without its signal handlers: stopping is the collector's business."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
-
-
-def _listen_http(listen: str) -> socket.socket:
-    host, port = split_address(listen)
-    try:
-        return socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=128
-        )
-    except OSError as error:
-        raise StartError(f'http.listen: can\'t listen on "{listen}": {error.strerror or error}') from None
 
 
 def _credentials(settings: Grpc) -> grpc.ServerCredentials | None:

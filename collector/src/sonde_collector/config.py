@@ -1,8 +1,8 @@
 """collector.toml: what one collector listens on, which database it writes, how long it keeps.
 
 The file is read strictly and all mistakes are told at once (`sonde_proto.toml_config`). Plain text is taken
-only from this host: an address that others can reach needs TLS with client certificates, and is
-refused without.
+only from this host: an address that others can reach needs TLS (agents: with client certificates, readers:
+with keys), and is refused without.
 """
 
 import ipaddress
@@ -23,6 +23,7 @@ _PLACES = (Path("collector.toml"), Path("/etc/sonde/collector.toml"))
 _LAST_PORT = 65_535
 _TLS = ("tls_cert", "tls_key", "client_ca")
 _DAYS_30 = Duration(30 * 86_400.0)
+_SECONDS_2 = Duration(2.0)
 
 # The folder of the file being read: relative paths in it start there, not where a command happens to be run.
 _folder: ContextVar[Path] = ContextVar("folder")
@@ -73,12 +74,10 @@ def _grpc_address(text: str) -> str:
 
 
 def _http_address(text: str) -> str:
-    if text and not text.startswith("unix:") and is_local(text):
-        return text
-    raise ValueError(
-        f'must be a loopback address such as "127.0.0.1:7480", not "{text}": HTTP is plain text and is not '
-        "offered to other hosts yet; put a TLS proxy on this host in front of it"
-    )
+    if text.startswith("unix:"):
+        raise ValueError(f'must be "ADDRESS:PORT" such as "127.0.0.1:7480", not "{text}"')
+    split_address(text)
+    return text
 
 
 def _database_url(text: str) -> str:
@@ -132,9 +131,34 @@ class Grpc:
 
 @attrs.frozen
 class Http:
-    """Health and metrics, on loopback."""
+    """Health, metrics and the read API. With `tls_cert` it speaks HTTPS, also to other hosts."""
 
     listen: Annotated[str, _http_address] = "127.0.0.1:7480"
+    tls_cert: Annotated[Path, _readable] | None = None
+    tls_key: Annotated[Path, _readable] | None = None
+
+    @classmethod
+    def problems(cls, fields: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+        """Give what the keys must satisfy together."""
+        if not fields.keys() >= {"tls_cert", "tls_key"}:
+            return
+        cert, key = fields["tls_cert"], fields["tls_key"]
+        if (cert is None) != (key is None):
+            yield "tls_key" if key is None else "tls_cert", "is required: tls_cert and tls_key go together"
+        elif cert is None and "listen" in fields and not is_local(fields["listen"]):
+            listen = fields["listen"]
+            why = "can be reached from other hosts, and plain text is only for loopback"
+            yield "listen", f'"{listen}" {why}: set tls_cert and tls_key, or listen on 127.0.0.1 or [::1]'
+
+
+@attrs.frozen
+class Api:
+    """The read API: who needs no key, and what all readers together may take."""
+
+    anonymous: Literal["loopback", "never"] = "loopback"
+    connections: Annotated[int, between(1, 64)] = 4
+    statement_timeout: Annotated[Duration, duration_between("100ms", "60s")] = _SECONDS_2
+    metrics_series: Annotated[int, between(0, 1_000_000)] = 20_000
 
 
 @attrs.frozen
@@ -176,6 +200,7 @@ class CollectorConfig:
     database: Database
     grpc: Grpc = Grpc()
     http: Http = Http()
+    api: Api = Api()
     ingest: Ingest = Ingest()
     retention: Retention = Retention()
     partitions: Partitions = Partitions()

@@ -18,6 +18,9 @@ EMBEDDED = "embedded:"
 OLDEST = 15  # the first with GRANT SET ON PARAMETER and NULLS NOT DISTINCT
 _CONNECT_TIMEOUT_S = 10
 _POOL_MAX = 8
+RECONNECT_S = 5.0
+"""A pool's growing pauses between attempts add up to this, then the next request tries at once: with the
+library's five minutes, a server that was away for long would be back for two before it is asked again."""
 _DENIED = (
     "password authentication failed",
     "no password supplied",
@@ -55,6 +58,7 @@ class Database:
             max_size=_POOL_MAX,
             kwargs={"autocommit": True, "application_name": "sonde-collector"},
             check=ConnectionPool.check_connection,
+            reconnect_timeout=RECONNECT_S,
             open=True,
             name="sonde",
         )

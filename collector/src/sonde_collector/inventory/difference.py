@@ -81,7 +81,7 @@ def _place(row: dict[str, Any], old: Row | None) -> dict[str, Any]:
 
 def _vantages(fleet: Fleet, current: Current) -> Iterator[Change]:
     existing = {row["code"]: row for row in current["vantages"]}
-    owned = ("city", "country", "provider", "monthly_gb", "is_active")
+    owned = ("city", "country", "provider", "monthly_gb", "weight", "is_active")
     for vantage in fleet.vantage:
         old = existing.pop(vantage.code, None)
         new = _place({**attrs.asdict(vantage), "is_active": True}, old)

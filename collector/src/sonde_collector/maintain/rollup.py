@@ -41,8 +41,10 @@ SOON = (
 )
 PATIENT = (
     Step("performance_days", 10.0),
+    Step("server_days", 10.0),
     Step("endpoint_days", 10.0),
     Step("endpoint_months", 60.0),
+    Step("aged_latest", 600.0),
 )
 
 

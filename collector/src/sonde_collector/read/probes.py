@@ -1,4 +1,4 @@
-"""/healthz, /readyz and /metrics."""
+"""Whether this collector can do its work: what /readyz answers."""
 
 import asyncio
 import datetime as dt
@@ -6,15 +6,10 @@ import time
 from collections.abc import Callable, Mapping
 
 from psycopg_pool import PoolTimeout
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
 
 from sonde_collector.db.migrate import pending
 from sonde_collector.db.pool import Database
 from sonde_collector.db.queries import query
-from sonde_collector.read.metrics import CONTENT_TYPE, Metrics
 from sonde_collector.read.status import partitions_lack
 
 CHECK_S = 3.0  # a check that takes longer has failed
@@ -69,23 +64,3 @@ class Readiness:
         schema = f"migrations wait: {', '.join(waiting)}; run `sonde-collector migrate`" if waiting else None
         partitions = f"none ahead for {', '.join(lacking)}" if lacking else None
         return {"database": None, "schema": schema, "partitions": partitions}
-
-
-def http_app(readiness: Readiness, metrics: Metrics) -> Starlette:
-    """Give the HTTP application."""
-
-    async def healthz(_: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
-    async def readyz(_: Request) -> Response:
-        checks = await readiness.checks()
-        ready = not any(checks.values())
-        body = {"ready": ready, "checks": {name: why or "ok" for name, why in checks.items()}}
-        return JSONResponse(body, status_code=200 if ready else 503)
-
-    async def show_metrics(_: Request) -> Response:
-        return Response(await metrics.text(), media_type=CONTENT_TYPE)
-
-    return Starlette(
-        routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", show_metrics)]
-    )

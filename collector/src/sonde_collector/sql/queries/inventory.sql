@@ -18,7 +18,7 @@ SELECT json_build_object(
     SELECT coalesce(json_agg(json_build_object(
       'id', p.id, 'code', p.code, 'city', c.name, 'country', co.iso_code, 'provider', p.provider,
       'is_active', coalesce(p.is_active, false), 'managed', v.probe_id IS NOT NULL,
-      'monthly_gb', v.monthly_gb::float8, 'digest', encode(sha256(a.body), 'hex')) ORDER BY p.code), '[]')
+      'monthly_gb', v.monthly_gb::float8, 'weight', v.weight, 'digest', encode(sha256(a.body), 'hex')) ORDER BY p.code), '[]')
     FROM probe_locations p
     LEFT JOIN cities c ON c.id = p.city_id
     LEFT JOIN countries co ON co.id = c.country_id
@@ -89,8 +89,8 @@ UPDATE probe_locations SET city_id = %(city_id)s, provider = coalesce(%(provider
 WHERE id = %(id)s;
 
 -- name: inventory_manage_vantage
-INSERT INTO sonde.vantages (probe_id, monthly_gb) VALUES (%(id)s, %(monthly_gb)s)
-ON CONFLICT (probe_id) DO UPDATE SET monthly_gb = excluded.monthly_gb;
+INSERT INTO sonde.vantages (probe_id, monthly_gb, weight) VALUES (%(id)s, %(monthly_gb)s, %(weight)s)
+ON CONFLICT (probe_id) DO UPDATE SET monthly_gb = excluded.monthly_gb, weight = excluded.weight;
 
 -- name: inventory_deactivate_vantage
 UPDATE probe_locations SET is_active = false WHERE id = %(id)s;

@@ -6,4 +6,6 @@ SELECT CASE %(step)s
   WHEN 'performance_days' THEN sonde.rollup_performance_days()
   WHEN 'endpoint_days' THEN sonde.rollup_endpoint_days()
   WHEN 'endpoint_months' THEN sonde.rollup_endpoint_months()
+  WHEN 'server_days' THEN sonde.rollup_server_days()
+  WHEN 'aged_latest' THEN sonde.rollup_aged_latest()
 END;

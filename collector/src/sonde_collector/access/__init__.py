@@ -1,0 +1,1 @@
+"""Who may read by HTTP: keys, their rates, and when no key is needed."""
