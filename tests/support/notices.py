@@ -41,7 +41,8 @@ def event(conn: psycopg.Connection, kind: str = "health_changed", subject: str =
     } | values
     row = conn.execute(
         "INSERT INTO sonde.events (kind, subject, detail, severity, topic, resolved, data)"
-        " VALUES (%(kind)s, %(subject)s, %(detail)s, %(severity)s, %(topic)s, %(resolved)s, %(data)s) RETURNING id",
+        " VALUES (%(kind)s, %(subject)s, %(detail)s, %(severity)s, %(topic)s, %(resolved)s, %(data)s)"
+        " RETURNING id",
         {"kind": kind, "subject": subject, **filled, "data": Jsonb(filled["data"])},
     ).fetchone()
     assert row is not None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Self
 
 from support.programs import run
 
@@ -89,7 +90,7 @@ class Webhook:
         """Where it listens."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def __enter__(self) -> "Webhook":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -143,59 +144,79 @@ class Mailbox:
     port: int = 0
 
 
+class _Mail(socketserver.StreamRequestHandler):
+    """One conversation."""
+
+    box: Mailbox
+
+    def handle(self) -> None:
+        self._private, self._sender, self._to = False, "", list[str]()
+        verbs: dict[str, Callable[[str], None]] = {
+            "EHLO": self._ehlo,
+            "STARTTLS": self._starttls,
+            "AUTH PLAIN": self._auth,
+            "MAIL FROM": self._mail,
+            "RCPT TO": self._rcpt,
+            "DATA": self._data,
+        }
+        self._say("220 mail.test ESMTP")
+        while (words := self._line()) and words.upper() != "QUIT":
+            known = next((verb for verb in verbs if words.upper().startswith(verb)), None)
+            if known is None:
+                self._say("250 ok")
+            else:
+                verbs[known](words)
+
+    def _say(self, text: str) -> None:
+        self.wfile.write(f"{text}\r\n".encode())
+
+    def _line(self) -> str:
+        return self.rfile.readline().decode("utf-8", "replace").rstrip("\r\n")
+
+    def _ehlo(self, _: str) -> None:
+        offer = "STARTTLS" if self.box.tls and not self._private else "AUTH PLAIN"
+        self._say(f"250-mail.test\r\n250 {offer}")
+
+    def _starttls(self, _: str) -> None:
+        assert self.box.tls is not None
+        self._say("220 go")
+        self.connection = self.box.tls.wrap_socket(self.connection, server_side=True)
+        self.rfile = self.connection.makefile("rb")
+        self.wfile = self.connection.makefile("wb", buffering=0)
+        self._private = True
+
+    def _auth(self, words: str) -> None:
+        self.box.logins.append(words.rpartition(" ")[2])
+        self._say("235 welcome")
+
+    def _mail(self, words: str) -> None:
+        self._sender = words[10:].partition(" ")[0].strip("<>")
+        self._say("250 ok")
+
+    def _rcpt(self, words: str) -> None:
+        self._to.append(words[8:].strip("<>"))
+        self._say(self.box.rcpt)
+
+    def _data(self, _: str) -> None:
+        self._say("354 go on")
+        lines = []
+        while (text := self._line()) != ".":
+            lines.append(text)
+        self.box.mails.append((self._sender, self._to, "\n".join(lines)))
+        self._say("250 taken")
+
+
+class _MailServer(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+
+
 @contextlib.contextmanager
 def mailbox(tls: ssl.SSLContext | None = None) -> Iterator[Mailbox]:
     """Give a running mail server."""
     box = Mailbox(tls)
-
-    class Handler(socketserver.StreamRequestHandler):
-        def say(self, text: str) -> None:
-            self.wfile.write(f"{text}\r\n".encode())
-
-        def line(self) -> str:
-            return self.rfile.readline().decode("utf-8", "replace").rstrip("\r\n")
-
-        def handle(self) -> None:
-            self.say("220 mail.test ESMTP")
-            sender, to, private = "", [], False
-            while words := self.line():
-                verb = words.upper()
-                if verb.startswith("EHLO"):
-                    offers = ["STARTTLS"] if box.tls and not private else ["AUTH PLAIN"]
-                    self.say("250-mail.test\r\n250 " + offers[0])
-                elif verb == "STARTTLS" and box.tls:
-                    self.say("220 go")
-                    self.connection = box.tls.wrap_socket(self.connection, server_side=True)
-                    self.rfile = self.connection.makefile("rb")
-                    self.wfile = self.connection.makefile("wb", buffering=0)
-                    private = True
-                elif verb.startswith("AUTH PLAIN"):
-                    box.logins.append(words.split()[-1])
-                    self.say("235 welcome")
-                elif verb.startswith("MAIL FROM:"):
-                    sender = words[10:].split()[0].strip("<>")
-                    self.say("250 ok")
-                elif verb.startswith("RCPT TO:"):
-                    to.append(words[8:].strip("<>"))
-                    self.say(box.rcpt)
-                elif verb == "DATA":
-                    self.say("354 go on")
-                    lines = []
-                    while (text := self.line()) != ".":
-                        lines.append(text)
-                    box.mails.append((sender, to, "\n".join(lines)))
-                    self.say("250 taken")
-                elif verb == "QUIT":
-                    self.say("221 bye")
-                    return
-                else:
-                    self.say("250 ok")
-
-    class Server(socketserver.ThreadingTCPServer):
-        allow_reuse_address = True
-        daemon_threads = True
-
-    with Server(("127.0.0.1", 0), Handler) as server:
+    handler = type("Handler", (_Mail,), {"box": box})
+    with _MailServer(("127.0.0.1", 0), handler) as server:
         box.port = int(server.server_address[1])
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()

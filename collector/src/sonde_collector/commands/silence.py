@@ -49,8 +49,8 @@ def register(commands: Subparsers) -> None:
             "sonde-collector silence add '*' --maintenance --until 2026-12-01T08:00Z --reason works",
         ),
         detail=(
-            "MATCH is a key with * and ? (subject=KEY for short), or NAME=KEY with the names subject, object, "
-            "kind and vantage; with --maintenance server, target and vantage. The same name twice: either; "
+            "MATCH is a key with * and ? (subject=KEY for short), or NAME=KEY with the names subject, "
+            "object, kind and vantage; with --maintenance server, target and vantage. The same name twice: either; "
             "several names: all of them."
         ),
     )  # fmt: skip

@@ -6,6 +6,7 @@ sends it again, under the same id.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -22,9 +23,11 @@ from sonde_collector.notify.outbox import Due, Outbox, Turn
 from sonde_collector.notify.send import send
 
 _EVERY_S = 1.0
-_STANDBY_S = 5.0  # how often one that does not lead asks for the lead
+_STANDBY_S = 2.0  # how often one that does not lead asks for the lead
 _RETRY_S = 5.0
 _FORGET_S = 3600.0
+_IN_A_ROW = 3  # failures of a channel before it rests
+_LONGEST_REST_S = 60.0
 _AWAY = (DatabaseError, psycopg.Error, OSError)
 _T = TypeVar("_T")
 _log = structlog.get_logger()
@@ -43,6 +46,7 @@ class _Dispatcher:
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._not_before: dict[str, float] = {}
         self._said_at: dict[str, float] = {}
+        self._in_a_row: Counter[str] = Counter()
         self._failing: set[str] = set()
         self._forgot = 0.0
 
@@ -99,6 +103,7 @@ class _Dispatcher:
         outcome = await send(channel, [one.notice for one in due], database)
         if outcome.action == "sent":
             await self._alone(lambda: self._outbox.sent(channel.key, events))
+            self._in_a_row[channel.key] = 0
             self._tell(channel.key, failing=False)
             return True
         if outcome.action == "give_up" and len(due) > 1:
@@ -111,10 +116,12 @@ class _Dispatcher:
             _log.warning("notice_given_up", channel=channel.key, events=events, because=outcome.said)
             return outcome.action == "give_up"
         await self._alone(lambda: self._outbox.unsent(channel.key, events, outcome.said, again_s))
-        # What is down for one is down for the next; but a message that alone fails must not hold up all.
-        self._not_before[channel.key] = time.monotonic() + (outcome.wait_s or backoff_s(1, None))
+        # A message that alone fails must not hold up all; but what is down for several is down for the next.
+        self._in_a_row[channel.key] += 1
+        rest_s = outcome.wait_s or _rest_s(self._in_a_row[channel.key])
+        self._not_before[channel.key] = time.monotonic() + rest_s
         self._tell(channel.key, failing=True, because=outcome.said)
-        return False
+        return rest_s == 0.0
 
     async def _say_again(self, channel: Notify, database: str) -> None:
         """Say what goes on once more: Alertmanager takes silence for an end."""
@@ -136,6 +143,11 @@ class _Dispatcher:
         elif not failing and key in self._failing:
             _log.info("channel_works_again", channel=key)
             self._failing.remove(key)
+
+
+def _rest_s(in_a_row: int) -> float:
+    """Give how long a channel rests after so many failures in a row."""
+    return 0.0 if in_a_row < _IN_A_ROW else min(backoff_s(in_a_row - _IN_A_ROW + 1, None), _LONGEST_REST_S)
 
 
 async def keep_notices(database: Database) -> None:
