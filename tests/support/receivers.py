@@ -159,6 +159,16 @@ class _Mail(socketserver.StreamRequestHandler):
             "RCPT TO": self._rcpt,
             "DATA": self._data,
         }
+        with contextlib.suppress(OSError):
+            self._talk(verbs)
+
+    def finish(self) -> None:
+        """Close what STARTTLS made, too."""
+        with contextlib.suppress(OSError):
+            super().finish()
+        self.connection.close()
+
+    def _talk(self, verbs: dict[str, Callable[[str], None]]) -> None:
         self._say("220 mail.test ESMTP")
         while (words := self._line()) and words.upper() != "QUIT":
             known = next((verb for verb in verbs if words.upper().startswith(verb)), None)

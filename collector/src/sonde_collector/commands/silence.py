@@ -50,8 +50,8 @@ def register(commands: Subparsers) -> None:
         ),
         detail=(
             "MATCH is a key with * and ? (subject=KEY for short), or NAME=KEY with the names subject, "
-            "object, kind and vantage; with --maintenance server, target and vantage. The same name twice: either; "
-            "several names: all of them."
+            "object, kind and vantage; with --maintenance server, target and vantage (a key alone is a "
+            "server's). The same name twice: either; several names: all of them."
         ),
     )  # fmt: skip
     one.add_argument("match", nargs="+", metavar="MATCH")

@@ -33,10 +33,17 @@ def _never_inline(name: str) -> Any:
     return rule
 
 
+def _url(text: str) -> str:
+    if "@" in text.partition("://")[2].partition("/")[0]:
+        raise ValueError("must hold no user name or password: write user and password_file")
+    return rules.http_url(text)
+
+
 def _mail(text: str) -> str:
-    rules.no_space(text)
     local, at, domain = text.rpartition("@")
-    if not (local and at and domain and text.isascii()) or any(c in text for c in '<>,;"'):
+    if not (local and at and domain and text.isascii()) or any(
+        c in '<>,;"' or c.isspace() or not c.isprintable() for c in text
+    ):
         raise ValueError(f'must be a bare mail address such as "ops@example.com", not "{text}"')
     return text
 
@@ -69,7 +76,7 @@ class Notify:
 
     key: Key
     kind: Literal["json", "alertmanager", "slack", "discord", "telegram", "ntfy", "smtp"]
-    url: Annotated[str, rules.http_url] | None = None
+    url: Annotated[str, _url] | None = None
     url_file: SecretFile | None = None
     secret_file: SecretFile | None = None
     token_file: SecretFile | None = None

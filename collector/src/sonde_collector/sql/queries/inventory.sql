@@ -246,9 +246,9 @@ UPDATE sonde.notify_channels SET is_active = false, updated_at = now() WHERE key
 
 -- name: inventory_add_maintenance
 INSERT INTO sonde.maintenance_windows (key, spec, servers, targets, vantages, from_at, until_at, weekly, reason)
-SELECT %(key)s, spec, w.servers, w.targets, w.vantages, w.start, w.until, coalesce(w.weekly, false), coalesce(w.reason, 'maintenance')
+SELECT %(key)s, given.spec, w.servers, w.targets, w.vantages, w.start, w.until, coalesce(w.weekly, false), coalesce(w.reason, 'maintenance')
 FROM (SELECT %(spec)s::jsonb AS spec) AS given,
-  jsonb_to_record(spec) AS w(
+  jsonb_to_record(given.spec) AS w(
     servers TEXT[], targets TEXT[], vantages TEXT[], start TIMESTAMPTZ, until TIMESTAMPTZ, weekly BOOLEAN, reason TEXT);
 
 -- name: inventory_change_maintenance
@@ -256,7 +256,7 @@ UPDATE sonde.maintenance_windows AS kept
 SET spec = given.spec, servers = w.servers, targets = w.targets, vantages = w.vantages, from_at = w.start,
     until_at = w.until, weekly = coalesce(w.weekly, false), reason = coalesce(w.reason, 'maintenance'), ended_at = NULL
 FROM (SELECT %(spec)s::jsonb AS spec) AS given,
-  jsonb_to_record(spec) AS w(
+  jsonb_to_record(given.spec) AS w(
     servers TEXT[], targets TEXT[], vantages TEXT[], start TIMESTAMPTZ, until TIMESTAMPTZ, weekly BOOLEAN, reason TEXT)
 WHERE kept.key = %(key)s;
 
