@@ -32,12 +32,14 @@ def conn(database_url: str) -> Iterator[psycopg.Connection]:
 def _heard(conn: psycopg.Connection, code: str, *, ago_s: float = 0.0, **values: Any) -> None:
     filled = {"clock": 0.0, "rows": 0, "oldest_s": 0.0} | values
     conn.execute(
-        "INSERT INTO sonde.agents (probe_id, instance, version, revision, started_at, last_seen,"
-        " clock_offset_ms, ready, reason, spool_rows, spool_bytes, spool_oldest, last_error, capabilities, refused)"
+        "INSERT INTO sonde.agents"
+        " (probe_id, instance, version, revision, started_at, last_seen, clock_offset_ms, ready, reason,"
+        " spool_rows, spool_bytes, spool_oldest, last_error, capabilities, refused)"
         " SELECT id, '', '1', 1, now(), now() - %(ago)s * interval '1 s', %(clock)s, true, '', %(rows)s, 0,"
         " now() - %(oldest_s)s * interval '1 s', '', '{}', '[]' FROM probe_locations WHERE code = %(code)s"
         " ON CONFLICT (probe_id) DO UPDATE SET last_seen = excluded.last_seen,"
-        " spool_rows = excluded.spool_rows, clock_offset_ms = excluded.clock_offset_ms, spool_oldest = excluded.spool_oldest",
+        " spool_rows = excluded.spool_rows, clock_offset_ms = excluded.clock_offset_ms,"
+        " spool_oldest = excluded.spool_oldest",
         {"ago": ago_s, "code": code, **filled},
     )
 
@@ -103,7 +105,8 @@ def test_rejected_results_are_counted_by_vantage(
         )
     conn.execute(
         "INSERT INTO sonde.rejected_results"
-        " (stream_id, seq, kind, target, reason, detail, result, rejected_at) SELECT s.id, n, 'performance', 's1', 'too_old', '', '', now() - interval '1 minute'"
+        " (stream_id, seq, kind, target, reason, detail, result, rejected_at)"
+        " SELECT s.id, n, 'performance', 's1', 'too_old', '', '', now() - interval '1 minute'"
         " FROM sonde.streams s JOIN probe_locations p ON p.id = s.probe_id,"
         " generate_series(1, CASE p.code WHEN 'ams1' THEN 10 ELSE 9 END) n"
     )

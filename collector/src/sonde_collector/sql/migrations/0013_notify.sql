@@ -109,8 +109,13 @@ CREATE FUNCTION sonde.glob_like(glob text) RETURNS text LANGUAGE sql IMMUTABLE P
 $$;
 COMMENT ON FUNCTION sonde.glob_like IS 'The LIKE pattern of a key with * and ?';
 
+CREATE FUNCTION sonde.glob_likes(globs text[]) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT array_agg(sonde.glob_like(glob)) FROM unnest(globs) AS glob
+$$;
+COMMENT ON FUNCTION sonde.glob_likes IS 'The LIKE patterns of keys with * and ?; NULL of none';
+
 CREATE FUNCTION sonde.chosen(key text, globs text[]) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT EXISTS (SELECT FROM unnest(globs) AS glob WHERE key LIKE sonde.glob_like(glob))
+  SELECT coalesce(key LIKE ANY (sonde.glob_likes(globs)), false)
 $$;
 COMMENT ON FUNCTION sonde.chosen IS 'Whether one of the globs matches the key';
 
@@ -142,21 +147,28 @@ COMMENT ON FUNCTION sonde.window_probes IS 'The vantages that a maintenance wind
 
 CREATE FUNCTION sonde.server_maintenance(lo timestamptz, hi timestamptz)
 RETURNS TABLE (server_id int, begins timestamptz, ends timestamptz, probes smallint[]) LANGUAGE sql STABLE AS $$
-  SELECT s.id, span.begins, span.ends, sonde.window_probes(w)
-  FROM sonde.maintenance_windows AS w
-  CROSS JOIN LATERAL sonde.window_spans(w, lo, hi) AS span
+  WITH span AS MATERIALIZED (  -- patterns are made once, not once a server
+    SELECT turn.begins, turn.ends, sonde.window_probes(w) AS probes, sonde.glob_likes(w.servers) AS keys,
+           w.servers IS NULL AND w.targets IS NULL AS every_one
+    FROM sonde.maintenance_windows AS w CROSS JOIN LATERAL sonde.window_spans(w, lo, hi) AS turn
+  )
+  SELECT s.id, span.begins, span.ends, span.probes
+  FROM span
   JOIN servers AS s ON true
   LEFT JOIN sonde.server_keys AS k ON k.server_id = s.id
-  WHERE w.servers IS NULL AND w.targets IS NULL OR sonde.chosen(coalesce(k.key, s.hostname, host(s.ip_address)), w.servers)
+  WHERE span.every_one OR coalesce(k.key, s.hostname, host(s.ip_address)) LIKE ANY (span.keys)
 $$;
 COMMENT ON FUNCTION sonde.server_maintenance IS 'Which servers are worked on when, between two times, and as seen from where; NULL = from anywhere';
 
 CREATE FUNCTION sonde.target_maintenance(lo timestamptz, hi timestamptz)
 RETURNS TABLE (target_id int, begins timestamptz, ends timestamptz, probes smallint[]) LANGUAGE sql STABLE AS $$
-  SELECT t.id, span.begins, span.ends, sonde.window_probes(w)
-  FROM sonde.maintenance_windows AS w
-  CROSS JOIN LATERAL sonde.window_spans(w, lo, hi) AS span
-  JOIN sonde.targets AS t ON w.servers IS NULL AND w.targets IS NULL OR sonde.chosen(t.key, w.targets)
+  WITH span AS MATERIALIZED (
+    SELECT turn.begins, turn.ends, sonde.window_probes(w) AS probes, sonde.glob_likes(w.targets) AS keys,
+           w.servers IS NULL AND w.targets IS NULL AS every_one
+    FROM sonde.maintenance_windows AS w CROSS JOIN LATERAL sonde.window_spans(w, lo, hi) AS turn
+  )
+  SELECT t.id, span.begins, span.ends, span.probes
+  FROM span JOIN sonde.targets AS t ON span.every_one OR t.key LIKE ANY (span.keys)
 $$;
 COMMENT ON FUNCTION sonde.target_maintenance IS 'Which targets are worked on when, between two times, and as seen from where; NULL = from anywhere';
 
