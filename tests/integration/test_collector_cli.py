@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.postgres
 
-COMMANDS = ("serve", "migrate", "apply", "agents", "status", "top", "sql")
+COMMANDS = ("serve", "migrate", "apply", "agents", "status", "notify", "silence", "top", "sql")
 FLEET = (Path(__file__).parents[2] / "collector/fleet.template.toml").read_text()
 
 

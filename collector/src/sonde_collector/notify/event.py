@@ -85,4 +85,5 @@ class Notice:
 def event_of(row: Mapping[str, Any]) -> Event:
     """Give the event of a row as the queries name its columns."""
     names = ("id", "at", "kind", "subject", "detail", "severity", "topic", "resolved")
-    return Event(**{name: row[name] for name in names}, data=row["data"] or {})
+    data = row["data"] if isinstance(row["data"], Mapping) else {"data": row["data"]}
+    return Event(**{name: row[name] for name in names}, data=data)

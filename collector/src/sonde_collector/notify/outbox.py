@@ -126,7 +126,7 @@ class Outbox:
 def read_channels(conn: psycopg.Connection) -> dict[str, Notify]:
     """Give the active channels by key, of the kinds that this version knows."""
     rows = _rows(conn, "notify_channels")
-    return {row["key"]: from_spec(row["key"], row["spec"]) for row in rows if row["spec"]["kind"] in MOST}
+    return {row["key"]: from_spec(row["key"], row["spec"]) for row in rows if row["spec"].get("kind") in MOST}
 
 
 def plan(conn: psycopg.Connection, channels: Mapping[str, Notify]) -> int:

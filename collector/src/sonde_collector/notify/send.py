@@ -111,7 +111,7 @@ def _why(error: Exception) -> str:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__
-    said = (cause.strerror or type(cause).__name__) if isinstance(cause, OSError) else str(error)
+    said = (isinstance(cause, OSError) and cause.strerror) or str(error)
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 

@@ -39,13 +39,17 @@ WHERE NOT EXISTS (
 ORDER BY channel, topic, rank DESC, event_id DESC;
 
 -- name: notify_plan
--- The deliveries of some events, and these events' flag.
+-- The deliveries of some events, and these events' flag. An end that a channel does not want to hear of ends it all the same.
 WITH made AS (
   INSERT INTO sonde.deliveries (event_id, channel, topic, state, done_at, silenced_by)
   SELECT event_id, channel, topic, state,
     CASE WHEN state = 'waiting' OR state = 'silenced' AND topic IS NOT NULL THEN NULL ELSE now() END, silenced_by
   FROM jsonb_to_recordset(%(rows)s) AS r(event_id BIGINT, channel TEXT, topic TEXT, state TEXT, silenced_by TEXT)
   ON CONFLICT DO NOTHING
+), over AS (
+  DELETE FROM sonde.told USING jsonb_to_recordset(%(rows)s) AS r(event_id BIGINT, channel TEXT, topic TEXT, state TEXT)
+  JOIN sonde.events AS e ON e.id = r.event_id AND e.resolved
+  WHERE told.channel = r.channel AND told.topic = r.topic AND r.state = 'filtered'
 )
 UPDATE sonde.events SET planned_at = now() WHERE id = ANY(%(events)s) AND planned_at IS NULL;
 
