@@ -24,6 +24,8 @@ COMMANDS = (
     "ranking",
     "trend",
     "api-key",
+    "notify",
+    "silence",
 )
 FLEET = (Path(__file__).parents[2] / "collector/fleet.template.toml").read_text()
 

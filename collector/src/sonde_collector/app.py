@@ -24,9 +24,12 @@ from sonde_collector.ingest.metrics import IngestMetrics
 from sonde_collector.ingest.service import SERVER_OPTIONS, IngestService
 from sonde_collector.ingest.settings import IngestSettings
 from sonde_collector.ingest.writer import Writer
+from sonde_collector.maintain.fleet_events import keep_fleet_events
 from sonde_collector.maintain.judge import keep_judging
 from sonde_collector.maintain.loop import ensure_partitions, keep_partitions
 from sonde_collector.maintain.rollup import keep_rollups
+from sonde_collector.notify.dispatch import keep_notices
+from sonde_collector.notify.heartbeat import keep_heartbeat
 from sonde_collector.read.http import HttpPort
 from sonde_collector.read.listen import StartError
 from sonde_collector.read.metrics import Metrics
@@ -114,6 +117,9 @@ class _Collector:
                 keep_rollups(self._database),
                 keep_judging(self._database),
                 self._http.book.keep_uses(),
+                keep_notices(self._database),
+                keep_fleet_events(self._database, self._config.watch, self._config.state_dir),
+                keep_heartbeat(self._config.heartbeat, self._readiness.checks),
             ]
             async with asyncio.TaskGroup() as group:
                 serving, *tasks = [group.create_task(each) for each in background]

@@ -19,7 +19,9 @@ from sonde_collector.commands import (
     fleet,
     inventory,
     keeping,
+    notify,
     service,
+    silence,
     sql,
     top,
 )
@@ -63,6 +65,8 @@ def parser() -> argparse.ArgumentParser:
         keeping,
         api_keys,
         answers,
+        notify,
+        silence,
     ):
         group.register(commands)
     return main_parser

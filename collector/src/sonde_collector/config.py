@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from sonde_proto.toml_config import ConfigError, between, duration_between, load, not_empty
-from sonde_proto.units import Duration
+from sonde_proto.units import Duration, Size
 
 ENVIRONMENT = "SONDE_COLLECTOR_CONFIG"
 _PLACES = (Path("collector.toml"), Path("/etc/sonde/collector.toml"))
@@ -24,6 +24,9 @@ _LAST_PORT = 65_535
 _TLS = ("tls_cert", "tls_key", "client_ca")
 _DAYS_30 = Duration(30 * 86_400.0)
 _SECONDS_2 = Duration(2.0)
+_SECOND, _SECONDS_10, _MINUTE, _MINUTES_5 = Duration(1.0), Duration(10.0), Duration(60.0), Duration(300.0)
+_DAYS_3 = Duration(3 * 86_400.0)
+_MB_400 = Size(400_000_000)  # of the 512 MB that an agent's spool holds by default
 
 # The folder of the file being read: relative paths in it start there, not where a command happens to be run.
 _folder: ContextVar[Path] = ContextVar("folder")
@@ -89,6 +92,17 @@ def _database_url(text: str) -> str:
         scheme = ""
     if scheme not in ("postgresql", "postgres"):
         raise ValueError('must be "embedded:" or "postgresql://USER@HOST:PORT/DATABASE"')
+    return text
+
+
+def _http_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or any(c.isspace() or not c.isprintable() for c in text):
+        raise ValueError('must be a URL such as "https://example.com/path"')
     return text
 
 
@@ -193,6 +207,44 @@ class Partitions:
 
 
 @attrs.frozen
+class Watch:
+    """Beyond which the fleet itself is in trouble, and an event tells so.
+
+    Attributes:
+        agent_silent: an agent that said nothing for so long.
+        agent_clock: an agent's clock that is off by so much.
+        spool_age, spool_bytes: an agent whose oldest result waits so long, or whose spool holds so much.
+        rejected: so many results of one agent set aside in ten minutes.
+        disk_free: so little of the disk under state_dir is free, of 1.
+        disk_days: it ends in so many days, as it fills.
+    """
+
+    agent_silent: Annotated[Duration, duration_between("1s", "30d")] = _MINUTES_5
+    agent_clock: Annotated[Duration, duration_between("1ms", "1d")] = _SECOND
+    spool_age: Annotated[Duration, duration_between("1m", "365d")] = _DAYS_3
+    spool_bytes: Size = _MB_400
+    rejected: Annotated[int, between(1, 1_000_000_000)] = 100
+    disk_free: Annotated[float, between(0, 1)] = 0.1
+    disk_days: Annotated[float, between(0, 3650)] = 7.0
+
+
+@attrs.frozen
+class Heartbeat:
+    """A URL that is called while results can be taken; none by default."""
+
+    url: Annotated[str, _http_url] | None = None
+    url_file: Annotated[Path, _in_folder] | None = None
+    every: Annotated[Duration, duration_between("1s", "1d")] = _MINUTE
+    timeout: Annotated[Duration, duration_between("100ms", "2m")] = _SECONDS_10
+
+    @classmethod
+    def problems(cls, fields: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+        """Give what the keys must satisfy together."""
+        if fields.get("url") is not None and fields.get("url_file") is not None:
+            yield "url_file", "can't be joined with url: choose one"
+
+
+@attrs.frozen
 class CollectorConfig:
     """All of collector.toml."""
 
@@ -204,6 +256,8 @@ class CollectorConfig:
     ingest: Ingest = Ingest()
     retention: Retention = Retention()
     partitions: Partitions = Partitions()
+    watch: Watch = Watch()
+    heartbeat: Heartbeat = Heartbeat()
 
 
 def find_config(given: Path | None) -> Path:

@@ -37,5 +37,6 @@ def configure(*, level: int = logging.INFO) -> None:
     root.handlers = [handler]
     root.setLevel(level)
     # psycopg_pool warns at every attempt to reconnect; /readyz and the writer say it once.
-    for noisy in ("psycopg.pool", "psycopg_pool", "uvicorn", "asyncio"):
+    # httpx tells each request with its URL, which may be a secret.
+    for noisy in ("psycopg.pool", "psycopg_pool", "uvicorn", "asyncio", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(max(level, logging.ERROR))

@@ -32,6 +32,8 @@ def compare(roster: Roster, current: Current) -> list[Change]:
         *ways_difference.profiles(roster, current),
         *_specs("target", fleet.target, current["targets"]),
         *_specs("plan", fleet.plan, current["plans"]),
+        *_specs("notify", fleet.notify, current["notify"]),
+        *_specs("maintenance", fleet.maintenance, current["maintenance"]),
     ]
     if mistakes:
         raise ConfigError(mistakes)

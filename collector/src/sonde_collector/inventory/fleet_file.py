@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from sonde_collector.inventory import references
-from sonde_collector.inventory.model import Plan, Provider, Server, Target, Vantage
+from sonde_collector.inventory.model import Maintenance, Notify, Plan, Provider, Server, Target, Vantage
 from sonde_proto.toml_config import ConfigError, load
 
 
@@ -20,6 +20,8 @@ class Fleet:
     server: tuple[Server, ...] = ()
     target: tuple[Target, ...] = ()
     plan: tuple[Plan, ...] = ()
+    notify: tuple[Notify, ...] = ()
+    maintenance: tuple[Maintenance, ...] = ()
 
     @classmethod
     def problems(cls, fields: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

@@ -24,7 +24,8 @@ def problems(fields: Mapping[str, Any]) -> Iterator[Problem]:
     )
     yield from _unique(fields, "server", "ip_address", _only_by_address)
     yield from _unique(fields, "target", "key", lambda one: one.key)
-    yield from _unique(fields, "plan", "key", lambda one: one.key)
+    for table in ("plan", "notify", "maintenance"):
+        yield from _unique(fields, table, "key", lambda one: one.key)
     yield from _servers(fields)
     yield from _sources(fields)
     for i, plan in enumerate(fields.get("plan", ())):

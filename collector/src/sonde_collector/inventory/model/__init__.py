@@ -1,6 +1,8 @@
 """The tables of fleet.toml: what each must satisfy in itself stands in its class."""
 
 from sonde_collector.inventory.model.checks import ConnectionPlan, PingPlan, ThroughputPlan
+from sonde_collector.inventory.model.maintenance import Maintenance
+from sonde_collector.inventory.model.notify import Notify
 from sonde_collector.inventory.model.plan import Plan
 from sonde_collector.inventory.model.provider import Account, Provider, Source
 from sonde_collector.inventory.model.rules import Chosen, doubles
@@ -13,6 +15,8 @@ __all__ = [
     "Chosen",
     "ConnectionPlan",
     "Expect",
+    "Maintenance",
+    "Notify",
     "PingPlan",
     "Plan",
     "Provider",

@@ -71,6 +71,14 @@ SELECT json_build_object(
   'plans', (
     SELECT coalesce(json_agg(json_build_object('key', key, 'spec', spec, 'is_active', is_active) ORDER BY key), '[]')
     FROM sonde.plans
+  ),
+  'notify', (
+    SELECT coalesce(json_agg(json_build_object('key', key, 'spec', spec, 'is_active', is_active) ORDER BY key), '[]')
+    FROM sonde.notify_channels
+  ),
+  'maintenance', (
+    SELECT coalesce(json_agg(json_build_object('key', key, 'spec', spec, 'is_active', ended_at IS NULL) ORDER BY key), '[]')
+    FROM sonde.maintenance_windows WHERE key IS NOT NULL
   )
 );
 
@@ -219,3 +227,39 @@ SET revision = assignments.revision + 1, body = excluded.body, updated_at = now(
 
 -- name: inventory_notify
 SELECT pg_notify('sonde_assignments', '');
+
+-- name: inventory_add_notify
+INSERT INTO sonde.notify_channels (key, spec) VALUES (%(key)s, %(spec)s);
+
+-- name: inventory_change_notify
+UPDATE sonde.notify_channels SET spec = %(spec)s, is_active = true, updated_at = now() WHERE key = %(key)s;
+
+-- name: inventory_deactivate_notify
+-- What waits for it is given up: a channel that comes back must not tell what is long over.
+WITH gone AS (
+  UPDATE sonde.deliveries SET state = 'failed', done_at = now(), last_error = 'the channel left the fleet file'
+  WHERE channel = %(key)s AND state = 'waiting'
+), forgotten AS (
+  DELETE FROM sonde.told WHERE channel = %(key)s
+)
+UPDATE sonde.notify_channels SET is_active = false, updated_at = now() WHERE key = %(key)s;
+
+-- name: inventory_add_maintenance
+INSERT INTO sonde.maintenance_windows (key, spec, servers, targets, vantages, from_at, until_at, weekly, reason)
+SELECT %(key)s, given.spec, w.servers, w.targets, w.vantages, w.start, w.until, coalesce(w.weekly, false), coalesce(w.reason, 'maintenance')
+FROM (SELECT %(spec)s::jsonb AS spec) AS given,
+  jsonb_to_record(given.spec) AS w(
+    servers TEXT[], targets TEXT[], vantages TEXT[], start TIMESTAMPTZ, until TIMESTAMPTZ, weekly BOOLEAN, reason TEXT);
+
+-- name: inventory_change_maintenance
+UPDATE sonde.maintenance_windows AS kept
+SET spec = given.spec, servers = w.servers, targets = w.targets, vantages = w.vantages, from_at = w.start,
+    until_at = w.until, weekly = coalesce(w.weekly, false), reason = coalesce(w.reason, 'maintenance'), ended_at = NULL
+FROM (SELECT %(spec)s::jsonb AS spec) AS given,
+  jsonb_to_record(given.spec) AS w(
+    servers TEXT[], targets TEXT[], vantages TEXT[], start TIMESTAMPTZ, until TIMESTAMPTZ, weekly BOOLEAN, reason TEXT)
+WHERE kept.key = %(key)s;
+
+-- name: inventory_deactivate_maintenance
+-- It ends; what has passed of it stays out of uptime.
+UPDATE sonde.maintenance_windows SET ended_at = now() WHERE key = %(key)s;

@@ -1,0 +1,214 @@
+"""Which troubles of the fleet itself begin or end now. **Pure**.
+
+Each trouble has a topic. It begins once and ends once: what goes on is known by its topic, and ends only when
+the figure is well again by a margin, so that one that swings about its bound is not told at each swing.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from attrs import evolve, frozen
+
+from sonde_proto.units import format_duration, format_size
+
+Severity = Literal["info", "warning", "critical"]
+_MARGIN = 0.5  # of its bound a figure must fall to before its trouble is over
+_DISK_MARGIN = 1.2  # of the share below which a disk is low, free again
+_LEAST_HISTORY_S = 6 * 3600.0  # of a disk, before anything is said of the day on which it ends
+_DAY_S = 86_400.0
+
+
+@frozen
+class Bounds:
+    """Beyond which something is trouble.
+
+    Attributes:
+        silent_s: an agent that said nothing for so long.
+        clock_ms: an agent's clock that is off by so much, either way.
+        spool_s: an agent whose oldest result has waited for so long.
+        spool_bytes: an agent whose spool holds so much.
+        rejected: so many results of one agent set aside in ten minutes.
+        disk_share: so little of the disk is free, of 1.
+        disk_days: the disk ends in so many days.
+    """
+
+    silent_s: float
+    clock_ms: float
+    spool_s: float
+    spool_bytes: float
+    rejected: int
+    disk_share: float
+    disk_days: float
+
+
+@frozen
+class Disk:
+    """A disk that a collector writes.
+
+    Attributes:
+        host: the collector's.
+        path: what lies on it.
+        samples: (seconds, free bytes), the oldest first; at least one.
+        total: bytes.
+    """
+
+    host: str
+    path: str
+    samples: Sequence[tuple[float, float]]
+    total: float
+
+    @property
+    def free(self) -> float:
+        """Bytes, now."""
+        return self.samples[-1][1]
+
+    @property
+    def days_left(self) -> float | None:
+        """Days until it ends, as it fills now; None: it does not fill, or was not watched for long enough."""
+        (began, before), (at, free) = self.samples[0], self.samples[-1]
+        if at - began < _LEAST_HISTORY_S or free >= before:
+            return None
+        return free / (before - free) * (at - began) / _DAY_S
+
+
+@frozen
+class Trouble:
+    """What begins or ends: a row of sonde.events."""
+
+    kind: str
+    subject: str
+    severity: Severity
+    detail: str
+    data: Mapping[str, Any]
+    resolved: bool = False
+
+    @property
+    def topic(self) -> str:
+        """The same when it begins and when it ends."""
+        return f"{self.kind}/{self.subject}"
+
+
+@frozen
+class _Figure:
+    """One thing watched: whether it is bad, or well again; between the two all stays as it is."""
+
+    kind: str
+    subject: str
+    severity: Severity
+    bad: bool
+    well: bool
+    says: str
+    data: Mapping[str, Any]
+
+
+def of_agents(rows: Iterable[Mapping[str, Any]], bounds: Bounds, going_on: frozenset[str]) -> list[Trouble]:
+    """Give what begins and ends with agents.
+
+    Args:
+        rows: one for each vantage: vantage, active, silent_s (None: never heard), clock_offset_ms, lag_s,
+            spool_bytes, rejected.
+        bounds: as set.
+        going_on: topics that began and did not end.
+    """
+    return _changes((figure for row in rows for figure in _agent(row, bounds)), going_on)
+
+
+def of_disk(disk: Disk, bounds: Bounds, going_on: frozenset[str]) -> list[Trouble]:
+    """Give what begins or ends with a disk."""
+    share, days = disk.free / max(disk.total, 1.0), disk.days_left
+    soon = days is not None and days < bounds.disk_days
+    later = days is None or days >= bounds.disk_days * _DISK_MARGIN
+    ends = "" if days is None else f", and it ends in {days:.1f} days as it fills now"
+    figure = _Figure(
+        "disk_low",
+        disk.host,
+        "critical",
+        share < bounds.disk_share or soon,
+        share >= bounds.disk_share * _DISK_MARGIN and later,
+        f'{format_size(int(disk.free))} ({share:.1%}) of the disk of "{disk.path}" are free{ends}',
+        {"path": disk.path, "free_bytes": int(disk.free), "total_bytes": int(disk.total), "days_left": days},
+    )
+    return _changes([figure], going_on)
+
+
+def _changes(figures: Iterable[_Figure], going_on: frozenset[str]) -> list[Trouble]:
+    out = []
+    for one in figures:
+        begun = f"{one.kind}/{one.subject}" in going_on
+        if one.bad and not begun:
+            out.append(Trouble(one.kind, one.subject, one.severity, one.says, one.data))
+        elif one.well and begun:
+            out.append(Trouble(one.kind, one.subject, "info", one.says, one.data, resolved=True))
+    return out
+
+
+def _agent(row: Mapping[str, Any], bounds: Bounds) -> Iterator[_Figure]:
+    """Give what is watched of one agent; nothing of one that was never heard."""
+    if row["silent_s"] is None:
+        return
+    name, silent_s = row["vantage"], row["silent_s"]
+    silent = silent_s >= bounds.silent_s
+    says = f"said nothing for {_long(silent_s)}" if silent else "is heard"
+    figures = [
+        _Figure(
+            "agent_silent",
+            name,
+            "critical",
+            silent,
+            not silent,
+            f"the agent at {name} {says}",
+            {"silent_s": round(silent_s)},
+        ),
+        _rejected(name, row["rejected"], bounds),
+    ]
+    if not silent:  # what a silent agent said last is no news of it
+        figures += [
+            _clock(name, row["clock_offset_ms"], bounds),
+            _spool(name, row["lag_s"] or 0.0, row["spool_bytes"] or 0, bounds),
+        ]
+    if row["active"]:
+        yield from figures
+    else:  # it left the inventory: nothing of it is trouble any more
+        yield from (evolve(each, bad=False, well=True) for each in figures)
+
+
+def _clock(name: str, offset_ms: float | None, bounds: Bounds) -> _Figure:
+    off = abs(offset_ms or 0.0)
+    return _Figure(
+        "agent_clock",
+        name,
+        "warning",
+        off > bounds.clock_ms,
+        offset_ms is not None and off <= bounds.clock_ms * _MARGIN,
+        f"the clock at {name} is {offset_ms or 0.0:+.0f} ms off",
+        {"clock_offset_ms": offset_ms},
+    )
+
+
+def _spool(name: str, lag_s: float, size: int, bounds: Bounds) -> _Figure:
+    return _Figure(
+        "agent_spool",
+        name,
+        "warning",
+        lag_s > bounds.spool_s or size > bounds.spool_bytes,
+        lag_s <= bounds.spool_s * _MARGIN and size <= bounds.spool_bytes * _MARGIN,
+        f"{format_size(size)} of results wait at {name}, the oldest for {_long(lag_s)}",
+        {"lag_s": round(lag_s), "spool_bytes": size},
+    )
+
+
+def _rejected(name: str, count: int, bounds: Bounds) -> _Figure:
+    why = ": `sonde-collector status` tells why" if count else ""
+    return _Figure(
+        "results_rejected",
+        name,
+        "warning",
+        count >= bounds.rejected,
+        count == 0,
+        f"{count} results of {name} were set aside in ten minutes{why}",
+        {"rejected": count},
+    )
+
+
+def _long(seconds: float) -> str:
+    return format_duration(round(seconds))

@@ -1,0 +1,1 @@
+"""Who hears of an event: channels, silences, deliveries; and the heartbeat that tells when nobody would."""

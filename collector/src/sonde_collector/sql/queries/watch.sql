@@ -1,0 +1,32 @@
+-- name: watch_lock
+SELECT pg_advisory_xact_lock(hashtext('sonde'), hashtext('fleet watch'));
+
+-- name: watch_going_on
+-- Topics of the fleet's own troubles whose newest event is no end.
+SELECT topic FROM (
+  SELECT DISTINCT ON (topic) topic, resolved FROM sonde.events
+  WHERE kind IN ('agent_silent', 'agent_clock', 'agent_spool', 'results_rejected', 'disk_low')
+    AND topic IS NOT NULL
+  ORDER BY topic, id DESC
+) AS newest WHERE NOT resolved;
+
+-- name: watch_agents
+SELECT p.code AS vantage, coalesce(p.is_active, false) AS active,
+  extract(epoch FROM now() - a.last_seen)::float8 AS silent_s, a.clock_offset_ms::float8 AS clock_offset_ms, a.spool_bytes,
+  CASE WHEN a.spool_rows > 0 THEN greatest(extract(epoch FROM now() - a.spool_oldest), 0) ELSE 0 END::float8 AS lag_s,
+  coalesce(r.rejected, 0) AS rejected
+FROM probe_locations AS p
+JOIN sonde.agents AS a ON a.probe_id = p.id
+LEFT JOIN (
+  SELECT s.probe_id, count(*) AS rejected
+  FROM sonde.rejected_results AS x JOIN sonde.streams AS s ON s.id = x.stream_id
+  WHERE x.rejected_at > now() - interval '10 minutes'
+  GROUP BY s.probe_id
+) AS r ON r.probe_id = p.id
+ORDER BY p.code;
+
+-- name: watch_events
+INSERT INTO sonde.events (kind, subject, detail, data, severity, topic, resolved)
+SELECT kind, subject, detail, data, severity, topic, resolved
+FROM jsonb_to_recordset(%s) AS r(
+  kind TEXT, subject TEXT, detail TEXT, data JSONB, severity TEXT, topic TEXT, resolved BOOLEAN);
