@@ -28,6 +28,7 @@ from sonde_collector.ingest.settings import IngestSettings
 from sonde_collector.ingest.writer import Writer
 from sonde_collector.maintain.judge import keep_judging
 from sonde_collector.maintain.loop import ensure_partitions, keep_partitions
+from sonde_collector.maintain.retention import keep_retention
 from sonde_collector.maintain.rollup import keep_rollups
 from sonde_collector.read.metrics import Metrics
 from sonde_collector.read.probes import Readiness, http_app
@@ -124,6 +125,7 @@ class _Collector:
                 keep_partitions(self._database, self._config.partitions),
                 keep_rollups(self._database),
                 keep_judging(self._database),
+                keep_retention(self._database, self._config),
             ]
             async with asyncio.TaskGroup() as group:
                 serving, *tasks = [group.create_task(each) for each in background]
