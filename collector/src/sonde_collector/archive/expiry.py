@@ -19,6 +19,8 @@ _RAW = (
     "sonde.missed_runs",
     "sonde.batches",
 )
+# Percentiles of a month can't be had from its days: all of its rows stay as long as one of them.
+_BY_MONTH = ("sonde.endpoint_checks",)
 _MINUTE = ("sonde.endpoint_minute",)
 _HOURLY = ("public.performance_logs_hourly", "sonde.endpoint_hour")
 
@@ -70,7 +72,16 @@ def expired(
         each
         for each in partitions
         if each.parent in tables()
-        and each.hi <= now - dt.timedelta(seconds=kept_s(each.parent, retention)) - _MARGIN
+        and _end(each) <= now - dt.timedelta(seconds=kept_s(each.parent, retention)) - _MARGIN
         and (not each.restored or each.name in told)
     ]
     return sorted(found, key=lambda each: (each.hi, each.parent))
+
+
+def _end(partition: Partition) -> dt.datetime:
+    """Until when rows may still be counted together with those of a partition."""
+    if partition.parent not in _BY_MONTH:
+        return partition.hi
+    last = (partition.hi - dt.timedelta(microseconds=1)).astimezone(dt.UTC)
+    first = last.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return (first + dt.timedelta(days=32)).replace(day=1)

@@ -182,12 +182,13 @@ class Tiered(ds.InMemoryDataset):  # type: ignore[misc]  # DuckDB asks any Datas
             return
         time = partitioned(name).column
         yield from self._cold(time, needed, wanted)
-        hot = [(name, window) for window in windows(time, of.bounds.get(name), wanted)]
+        shape = layout.schema(self._relation.columns)
+        hot = [(name, window) for window in windows(time, of.bounds.get(name), shape, wanted)]
         schema = self._relation.schema
         hot += [
             (f"{schema}.{each.name}", (each.lo, each.hi))
             for each in of.apart
-            if each.parent == name and possible(time, [(each.lo, each.hi)], wanted)
+            if each.parent == name and possible(time, [(each.lo, each.hi)], shape, wanted)
         ]
         for where, (lo, hi) in hot:
             with of.connection() as conn:
@@ -224,13 +225,22 @@ def between(time: str, lo: dt.datetime, hi: dt.datetime) -> ds.Expression:
     return (ds.field(time) >= pa.scalar(lo, stamp)) & (ds.field(time) < pa.scalar(hi, stamp))
 
 
-def possible(time: str, ranges: Sequence[Range], wanted: ds.Expression | None) -> list[Range]:
-    """Those of the ranges in which a row may be that the filter lets through. **Pure.**"""
+def possible(
+    time: str, ranges: Sequence[Range], shape: pa.Schema, wanted: ds.Expression | None
+) -> list[Range]:
+    """Those of the ranges in which a row may be that the filter lets through. **Pure.**
+
+    Args:
+        time: the column that the ranges are of.
+        ranges: lo <= time < hi.
+        shape: the columns that the filter may name.
+        wanted: the filter; None lets everything through.
+    """
     if wanted is None:
         return list(ranges)
     numbered = ds.FileSystemDataset.from_paths(
         [str(number) for number in range(len(ranges))],
-        schema=pa.schema([(time, pa.timestamp("us", "UTC"))]),
+        schema=shape,
         format=ds.ParquetFileFormat(),
         filesystem=fs.LocalFileSystem(),
         partitions=[between(time, lo, hi) for lo, hi in ranges],
@@ -238,8 +248,8 @@ def possible(time: str, ranges: Sequence[Range], wanted: ds.Expression | None) -
     return [ranges[int(each.path)] for each in numbered.get_fragments(filter=wanted)]
 
 
-def windows(time: str, bounds: Range | None, wanted: ds.Expression | None) -> list[Range]:
-    """The times of a table that a filter can want, joined where they touch. **Pure.**
+def windows(time: str, bounds: Range | None, shape: pa.Schema, wanted: ds.Expression | None) -> list[Range]:
+    """The times of a table that a filter can want, joined where they touch; see `possible`. **Pure.**
 
     What lies before and after its partitions is among them: a default partition may hold it.
     """
@@ -250,7 +260,7 @@ def windows(time: str, bounds: Range | None, wanted: ds.Expression | None) -> li
         edges = [_FIRST, *(lo + (hi - lo) * part / _PARTS for part in range(_PARTS)), hi, _LAST]
         ranges = list(pairwise(edges))
     found: list[Range] = []
-    for lo, hi in possible(time, ranges, wanted):
+    for lo, hi in possible(time, ranges, shape, wanted):
         if found and found[-1][1] == lo:
             found[-1] = (found[-1][0], hi)
         else:
