@@ -40,6 +40,7 @@ TARGETS: dict[str, tuple[str, str, float]] = {
     "ingest_rows_per_s": ("value", ">=", 100_000),
     "spool_to_query_p99_s": ("value", "<=", 1.0),
     "agent_rss_mb": ("value", "<=", 48.0),
+    "archive_vs_hot_bytes": ("ratio", "<=", 0.10),
     "direct_rtt_excess_us": ("value", "<=", 200.0),
     **{
         f"tunnel_{what}_{way}": (key, sign, bound)

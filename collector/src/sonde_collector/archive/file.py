@@ -50,7 +50,7 @@ def write(conn: psycopg.Connection, storage: Storage, record: Record) -> None:
         count, first_at, last_at, hot_bytes, schema, database_id = row
         name = f"{database_id}/{record.parent}/{record.name}.parquet"
         text = shaped("archive_copy_text", columns=rows.selected(columns), table=child, order=order)
-        written = parquet.write(storage, name, columns, rows.batches(conn, text, columns))
+        written = parquet.write(storage, name, columns, where.column, rows.batches(conn, text, columns))
         wire = shaped("archive_copy_binary", columns=rows.on_the_wire(columns), table=child, order=order)
         facts: dict[str, Any] = {
             "file": name,

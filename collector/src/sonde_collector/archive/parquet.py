@@ -16,7 +16,7 @@ from sonde_collector.db.copy import HEADER, TRAILER, Cells, Texts, Type, encode_
 
 _GROUP_ROWS = 1 << 17  # of a row group: what a query skips by server, and what is in memory at once
 _READ_ROWS = 1 << 15
-_LEVEL = 9  # of zstd: from here on a file takes longer and gets hardly smaller
+_LEVEL = 15  # of zstd: 4 % smaller than 9; from here on a file takes longer and gets hardly smaller
 
 
 @frozen
@@ -63,7 +63,7 @@ def write(storage: Storage, name: str, columns: Sequence[Column], found: Iterabl
     wanted, rows = schema(columns), 0
     with storage.write(name) as raw:
         sink = _Sink(raw)
-        with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), wanted, **_options(columns)) as writer:
+        with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), wanted, **_options(columns, time)) as writer:
             for table in _groups(found, wanted):
                 writer.write_table(table, row_group_size=_GROUP_ROWS)
                 rows += table.num_rows
@@ -85,13 +85,14 @@ def _groups(found: Iterable[pa.RecordBatch], wanted: pa.Schema) -> Iterator[pa.T
         yield pa.Table.from_batches(held, wanted)
 
 
-def _options(columns: Sequence[Column]) -> dict[str, Any]:
+def _options(columns: Sequence[Column], time: str) -> dict[str, Any]:
     """What makes each column small: floats by place of their bytes, times and numbers by what they grow."""
     encoding = {}
     for each in columns:
-        if each.wire in (Type.REAL, Type.DOUBLE):
+        # The time of rows that stand by server jitters too much for differences to be small.
+        if each.wire in (Type.REAL, Type.DOUBLE) or each.name == time:
             encoding[each.name] = "BYTE_STREAM_SPLIT"
-        elif each.wire in (Type.TIMESTAMPTZ, Type.BIGINT):
+        elif each.wire in (Type.TIMESTAMPTZ, Type.BIGINT) and not each.name.endswith("_pct"):
             encoding[each.name] = "DELTA_BINARY_PACKED"
     return {
         "compression": "zstd",
