@@ -38,24 +38,17 @@ class _Sink:
         self.size = 0
         self.digest = hashlib.sha256()
 
-    def write(self, data: Any) -> int:
-        self.digest.update(data)
-        self._sink.write(data)
-        self.size += len(data)
-        return len(data)
-
-    def tell(self) -> int:
-        return self.size
-
-    def flush(self) -> None:
-        """Nothing waits here."""
-
-    def close(self) -> None:
-        """Whoever opened the sink closes it."""
-
-
-def write(storage: Storage, name: str, columns: Sequence[Column], found: Iterable[pa.RecordBatch]) -> Written:
+    def write(
+    storage: Storage, name: str, columns: Sequence[Column], time: str, found: Iterable[pa.RecordBatch]
+) -> Written:
     """Writes the batches as one file, one row group in memory at a time.
+
+    Args:
+        storage: where to.
+        name: of the file.
+        columns: of the batches.
+        time: which of them its table is partitioned by.
+        found: the batches.
 
     Raises:
         OSError: the storage has no room, or does not answer; at most a part of it is there.
