@@ -38,7 +38,23 @@ class _Sink:
         self.size = 0
         self.digest = hashlib.sha256()
 
-    def write(
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        self._sink.write(data)
+        self.size += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self.size
+
+    def flush(self) -> None:
+        """Nothing waits here."""
+
+    def close(self) -> None:
+        """Whoever opened the sink closes it."""
+
+
+def write(
     storage: Storage, name: str, columns: Sequence[Column], time: str, found: Iterable[pa.RecordBatch]
 ) -> Written:
     """Writes the batches as one file, one row group in memory at a time.
