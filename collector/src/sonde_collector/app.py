@@ -27,6 +27,7 @@ from sonde_collector.ingest.writer import Writer
 from sonde_collector.maintain.fleet_events import keep_fleet_events
 from sonde_collector.maintain.judge import keep_judging
 from sonde_collector.maintain.loop import ensure_partitions, keep_partitions
+from sonde_collector.maintain.retention import keep_retention
 from sonde_collector.maintain.rollup import keep_rollups
 from sonde_collector.notify.dispatch import keep_notices
 from sonde_collector.notify.heartbeat import keep_heartbeat
@@ -120,6 +121,7 @@ class _Collector:
                 keep_notices(self._database),
                 keep_fleet_events(self._database, self._config.watch, self._config.state_dir),
                 keep_heartbeat(self._config.heartbeat, self._readiness.checks),
+                keep_retention(self._database, self._config),
             ]
             async with asyncio.TaskGroup() as group:
                 serving, *tasks = [group.create_task(each) for each in background]

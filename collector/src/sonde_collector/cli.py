@@ -14,12 +14,14 @@ from sonde_collector.app import StartError
 from sonde_collector.commands import (
     answers,
     api_keys,
+    archive,
     capacity,
     credentials,
     fleet,
     inventory,
     keeping,
     notify,
+    query,
     service,
     silence,
     sql,
@@ -67,6 +69,8 @@ def parser() -> argparse.ArgumentParser:
         answers,
         notify,
         silence,
+        query,
+        archive,
     ):
         group.register(commands)
     return main_parser

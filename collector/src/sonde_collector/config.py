@@ -27,6 +27,8 @@ _SECONDS_2 = Duration(2.0)
 _SECOND, _SECONDS_10, _MINUTE, _MINUTES_5 = Duration(1.0), Duration(10.0), Duration(60.0), Duration(300.0)
 _DAYS_3 = Duration(3 * 86_400.0)
 _MB_400 = Size(400_000_000)  # of the 512 MB that an agent's spool holds by default
+_DAYS_90 = Duration(90 * 86_400.0)
+_DAYS_365 = Duration(365 * 86_400.0)
 
 # The folder of the file being read: relative paths in it start there, not where a command happens to be run.
 _folder: ContextVar[Path] = ContextVar("folder")
@@ -104,6 +106,31 @@ def _http_url(text: str) -> str:
     if not good or any(c.isspace() or not c.isprintable() for c in text):
         raise ValueError('must be a URL such as "https://example.com/path"')
     return text
+
+
+def _archive_url(text: str) -> str:
+    if text.startswith("s3://"):
+        bucket = text.removeprefix("s3://").partition("/")[0]
+        if not bucket or "@" in text or "?" in text:
+            raise ValueError(
+                f'must be "s3://BUCKET" or "s3://BUCKET/PREFIX", not "{text}": endpoint, region and '
+                "credentials are keys of their own"
+            )
+        return text.rstrip("/")
+    if "://" in text:
+        raise ValueError(f'must be a folder, or "s3://BUCKET/PREFIX", not "{text}"')
+    return str(_in_folder(Path(text))) if text else text
+
+
+def _endpoint(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.path.strip("/")
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError(f'must be "https://HOST" or "https://HOST:PORT", not "{text}"')
+    return text.rstrip("/")
 
 
 def _in_folder(path: Path) -> Path:
@@ -193,9 +220,33 @@ class Ingest:
 
 @attrs.frozen
 class Retention:
-    """How long raw results stay."""
+    """How long each tier stays in the database; None is for ever. A rollup outlives what it is made from."""
 
     raw: Annotated[Duration, duration_between("1d", "3650d")] = _DAYS_30
+    minute: Annotated[Duration, duration_between("1d", "36500d")] = _DAYS_90
+    hourly: Annotated[Duration, duration_between("1d", "36500d")] = _DAYS_365
+    daily: Annotated[Duration, duration_between("1d", "36500d")] | None = None
+    records: Annotated[Duration, duration_between("1d", "36500d")] = _DAYS_365
+
+
+@attrs.frozen
+class Archive:
+    """What becomes of a partition that is past its retention, and where its file goes."""
+
+    expired: Literal["archive", "keep", "delete"] = "archive"
+    url: Annotated[str, _archive_url] = ""
+    endpoint: Annotated[str, _endpoint] | None = None
+    region: str | None = None
+    credentials: Annotated[Path, _readable] | None = None
+
+    @classmethod
+    def problems(cls, fields: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+        """Give what the keys must satisfy together."""
+        if str(fields.get("url", "")).startswith("s3://"):
+            return
+        for name in ("endpoint", "region", "credentials"):
+            if fields.get(name) is not None:
+                yield name, 'belongs to S3: set url = "s3://BUCKET/PREFIX" too'
 
 
 @attrs.frozen
@@ -255,6 +306,7 @@ class CollectorConfig:
     api: Api = Api()
     ingest: Ingest = Ingest()
     retention: Retention = Retention()
+    archive: Archive = Archive()
     partitions: Partitions = Partitions()
     watch: Watch = Watch()
     heartbeat: Heartbeat = Heartbeat()

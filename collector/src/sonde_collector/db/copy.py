@@ -52,6 +52,7 @@ class Type(Enum):
     INT = "int32"
     BIGINT = "int64"
     REAL = "float32"
+    DOUBLE = "float64"
     TIMESTAMPTZ = "int64, microseconds since 1970 UTC"
     NUMERIC_2 = "integers, hundredths, 0..9 999 999: NUMERIC(7,2) and smaller"
     TEXT = "int, codes into `Cells.texts`; negative is NULL"
@@ -63,6 +64,7 @@ _STORED = {
     Type.INT: ">i4",
     Type.BIGINT: ">i8",
     Type.REAL: ">f4",
+    Type.DOUBLE: ">f8",
     Type.TIMESTAMPTZ: ">i8",
 }
 _NUMERIC_BYTES = 14
@@ -143,7 +145,19 @@ def encode(columns: Sequence[Cells], rows: int) -> Iterator[Buffer]:
         rows: how many.
     """
     yield HEADER
-    for chosen in _alike(columns, rows):
+    yield from _pieces(columns, _alike(columns, rows), rows)
+    yield TRAILER
+
+
+def encode_in_order(columns: Sequence[Cells], rows: int) -> Iterator[Buffer]:
+    """Gives these rows as a COPY stream has them, in their order, without header and trailer. **Pure.**"""
+    yield from _pieces(columns, [None] if rows else [], rows)
+
+
+def _pieces(
+    columns: Sequence[Cells], groups: Sequence[NDArray[np.intp] | None], rows: int
+) -> Iterator[Buffer]:
+    for chosen in groups:
         part = columns if chosen is None else [cells.pick(chosen) for cells in columns]
         count = rows if chosen is None else len(chosen)
         shape = tuple(_shape(cells) for cells in part)
@@ -155,7 +169,6 @@ def encode(columns: Sequence[Cells], rows: int) -> Iterator[Buffer]:
         step = max(1, _PIECE_BYTES // widest)
         for low in range(0, count, step):
             yield _piece(part, shape, low, min(low + step, count))
-    yield TRAILER
 
 
 def _alike(columns: Sequence[Cells], rows: int) -> list[NDArray[np.intp] | None]:

@@ -2,19 +2,19 @@
 
 import datetime as dt
 import time
-from collections.abc import Iterable, Mapping
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import psycopg
-from attrs import frozen
+from attrs import Factory, frozen
+from numpy.typing import NDArray
 
 from sonde_collector.db.errors import DatabaseError
 from sonde_collector.db.queries import query
 
 Every = Literal["month", "week", "day"]
-Microseconds = npt.NDArray[np.int64]
+Microseconds = NDArray[np.int64]
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _US = dt.timedelta(microseconds=1)
@@ -110,9 +110,20 @@ def uncovered(lo_us: int, hi_us: int, ranges: Iterable[tuple[int, int]]) -> list
 
 @frozen
 class Coverage:
-    """Which times each table has partitions for, as read at one moment."""
+    """Which times each table has partitions for, and which have left the database, as read at one moment."""
 
     ranges: Mapping[str, tuple[Microseconds, Microseconds]]
+    gone: Mapping[str, tuple[Microseconds, Microseconds]] = Factory(dict)
+
+    def has_left(self, table: str, measured_at_us: Microseconds) -> NDArray[np.bool_]:
+        """Where rows would go to a partition that has left, or is about to.
+
+        Args:
+            table: with or without "public.".
+            measured_at_us: [µs since 1970] in any order.
+        """
+        nothing = np.zeros(0, np.int64)
+        return _held(self.gone.get(partitioned(table).table, (nothing, nothing)), measured_at_us)
 
     def missing(self, table: str, measured_at_us: Microseconds) -> list[dt.datetime]:
         """One uncovered instant for each UTC day that has any; empty when every row has its partition.
@@ -121,35 +132,40 @@ class Coverage:
             table: with or without "public.".
             measured_at_us: [µs since 1970] in any order.
         """
-        starts, ends = self.ranges[partitioned(table).table]
-        if not len(measured_at_us):
+        bare = measured_at_us[~_held(self.ranges[partitioned(table).table], measured_at_us)]
+        if not len(bare):
             return []
-        if not len(starts):
-            bare = measured_at_us
-        else:
-            place = np.searchsorted(starts, measured_at_us, side="right") - 1
-            held = (place >= 0) & (measured_at_us < ends[place])
-            if held.all():
-                return []
-            bare = measured_at_us[~held]
         _, first = np.unique(bare // _DAY_US, return_index=True)
         return [_datetime(int(bare[index])) for index in first]
 
 
+def _held(ranges: tuple[Microseconds, Microseconds], at_us: Microseconds) -> NDArray[np.bool_]:
+    starts, ends = ranges
+    if not len(starts):
+        return np.zeros(len(at_us), np.bool_)
+    place = np.searchsorted(starts, at_us, side="right") - 1
+    held: NDArray[np.bool_] = (place >= 0) & (at_us < ends[place])
+    return held
+
+
 def covered(conn: psycopg.Connection) -> Coverage:
-    """Reads which partitions there are."""
+    """Reads which partitions there are, and which have left."""
+    # First what is there: a partition that leaves meanwhile then counts as both, and no write goes there.
+    there = conn.execute(query("partitions_ranges")).fetchall()
+    return Coverage(_by_table(there), _by_table(conn.execute(query("partitions_gone"))))
+
+
+def _by_table(found: Iterable[Sequence[Any]]) -> dict[str, tuple[Microseconds, Microseconds]]:
     ranges: dict[str, list[tuple[int, int]]] = {each.table: [] for each in PARTITIONED}
-    for table, lo, hi in conn.execute(query("partitions_ranges")):
+    for table, lo, hi in found:
         ranges.setdefault(table, []).append((lo, hi))
-    return Coverage(
-        {
-            table: (
-                np.array([lo for lo, _ in pairs], dtype=np.int64),
-                np.array([hi for _, hi in pairs], dtype=np.int64),
-            )
-            for table, pairs in ranges.items()
-        }
-    )
+    return {
+        table: (
+            np.array([lo for lo, _ in pairs], dtype=np.int64),
+            np.array([hi for _, hi in pairs], dtype=np.int64),
+        )
+        for table, pairs in ranges.items()
+    }
 
 
 def ensure(
@@ -158,7 +174,8 @@ def ensure(
     """Makes what lacks of the partitions that hold lo, hi and all between; returns the new ones' names.
 
     Each is made apart and attached in a transaction of its own under an advisory lock, so that any number of
-    collectors may ask for the same. Parts that older partitions of another rhythm cover are left as they are.
+    collectors may ask for the same. Parts that older partitions of another rhythm cover are left as they are,
+    and what has left the database is not made again.
 
     Args:
         conn: outside any transaction.
@@ -210,13 +227,21 @@ def _ensure_window(
     with conn.transaction():
         conn.execute(query("partitions_patience"), (_PATIENCE,))
         conn.execute(query("partitions_lock"))
-        starts, ends = covered(conn).ranges[which.table]
-        held = zip(starts.tolist(), ends.tolist(), strict=True)
+        held = _taken(covered(conn), which.table)
         for start, end in uncovered(_microseconds(window[0]), _microseconds(window[1]), held):
             lo, hi = _datetime(start), _datetime(end)
             made.append(name(which.table, every, lo, hi))
             conn.execute(query("partitions_attach"), (which.table, made[-1], lo, hi))
     return made
+
+
+def _taken(coverage: Coverage, table: str) -> list[tuple[int, int]]:
+    """The ranges that no partition is to be made for, in order: they have one, or have left."""
+    return sorted(
+        (lo, hi)
+        for starts, ends in (coverage.ranges[table], coverage.gone[table])
+        for lo, hi in zip(starts.tolist(), ends.tolist(), strict=True)
+    )
 
 
 def _microseconds(at: dt.datetime) -> int:

@@ -121,7 +121,9 @@ def explain(rows: Rows, row: int, verdict: Verdict, strings: Sequence[str], rece
         when = measured.isoformat() if measured else f"{rows.measured_at_us[row]} us"
         came = _EPOCH + timedelta(microseconds=received_at_us)
         limit = (
-            "more than 10 minutes ahead of" if reason is Reason.FROM_THE_FUTURE else "before the retention at"
+            "more than 10 minutes ahead of"
+            if reason is Reason.FROM_THE_FUTURE
+            else "before the retention, or in a partition that has left the database, at"
         )
         return f"measured_at {when} is {limit} its arrival {came.isoformat()}: check the vantage's clock"
     if about == _HEADER and reason is Reason.MISSING_VALUE:

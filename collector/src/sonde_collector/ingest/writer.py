@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import psycopg
 import structlog
 import tenacity
@@ -19,6 +20,7 @@ from sonde_collector.ingest.attempt import lacks_partition
 from sonde_collector.ingest.batcher import Batcher
 from sonde_collector.ingest.metrics import IngestMetrics
 from sonde_collector.ingest.prepared import Prepared, prepare
+from sonde_collector.ingest.rules import Reason
 from sonde_collector.ingest.settings import IngestSettings
 from sonde_collector.ingest.tables import TABLES
 from sonde_collector.ingest.transaction import Outcome, Settled, write
@@ -188,20 +190,17 @@ class Writer:
 
     def _ensure_partitions(self, prepared: Prepared) -> None:
         """Makes what lacks, on a connection of its own and before the write's transaction."""
-        wanted = [("sonde.batches", prepared.received_at_us)]
-        for rows, verdict in prepared.parts:
-            times = rows.measured_at_us[verdict.accepted]
-            wanted.append((TABLES[rows.kind], times))
-            if rows.kind == "performance":
-                held = verdict.accepted & (hold.because(rows) >= 0)
-                wanted.append((TABLES["held"], rows.measured_at_us[held]))
         coverage = self._coverage
-        if coverage is not None and not any(coverage.missing(table, times) for table, times in wanted):
-            return
+        if coverage is not None:
+            refuse_what_left(prepared, coverage)
+            wanted = _wanted(prepared)
+            if not any(coverage.missing(table, times) for table, times in wanted):
+                return
         with self._database.connect(autocommit=True) as conn:
             coverage = partitions.covered(conn)
+            refuse_what_left(prepared, coverage)
             made: list[str] = []
-            for table, times in wanted:
+            for table, times in _wanted(prepared):
                 for at in coverage.missing(table, times):
                     made += partitions.ensure(conn, table, at, at, self._settings.partition_every)
             if made:
@@ -235,6 +234,27 @@ class Writer:
                     f'PARAMETER session_replication_role TO "{conn.info.user}" as a superuser, '
                     'or set fk_check = "row"'
                 ) from error
+
+
+def refuse_what_left(prepared: Prepared, coverage: partitions.Coverage) -> None:
+    """Judges too old what belongs into a partition that has left the database, or is about to."""
+    for rows, verdict in prepared.parts:
+        left = coverage.has_left(TABLES[rows.kind], rows.measured_at_us)
+        if rows.kind == "performance":
+            held = hold.because(rows) >= 0
+            left = np.where(held, coverage.has_left(TABLES["held"], rows.measured_at_us), left)
+        verdict.flag(left, Reason.TOO_OLD)
+
+
+def _wanted(prepared: Prepared) -> list[tuple[str, partitions.Microseconds]]:
+    """Which times of which tables need a partition."""
+    wanted = [("sonde.batches", prepared.received_at_us)]
+    for rows, verdict in prepared.parts:
+        wanted.append((TABLES[rows.kind], rows.measured_at_us[verdict.accepted]))
+        if rows.kind == "performance":
+            held = verdict.accepted & (hold.because(rows) >= 0)
+            wanted.append((TABLES["held"], rows.measured_at_us[held]))
+    return wanted
 
 
 def _one_line(error: BaseException | None) -> str:

@@ -16,3 +16,8 @@ ORDER BY 1, 2;
 
 -- name: partitions_attach
 SELECT sonde.attach_partition(%s::regclass, %s, %s, %s);
+
+-- name: partitions_gone
+-- What has left, or is about to: no partition is made there again. As partitions_ranges.
+SELECT parent, (extract(epoch FROM lo) * 1000000)::bigint, (extract(epoch FROM hi) * 1000000)::bigint
+FROM sonde.archives WHERE state <> 'restored' ORDER BY 1, 2;
