@@ -22,6 +22,7 @@ from sonde_collector.control.service import ControlService
 from sonde_collector.db import migrate
 from sonde_collector.db.errors import SchemaMissing, SchemaTooOld
 from sonde_collector.db.pool import EMBEDDED, Database, open_database
+from sonde_collector.health.loop import keep_health
 from sonde_collector.ingest.metrics import IngestMetrics
 from sonde_collector.ingest.service import SERVER_OPTIONS, IngestService
 from sonde_collector.ingest.settings import IngestSettings
@@ -124,6 +125,7 @@ class _Collector:
                 keep_partitions(self._database, self._config.partitions),
                 keep_rollups(self._database),
                 keep_judging(self._database),
+                keep_health(self._database),
             ]
             async with asyncio.TaskGroup() as group:
                 serving, *tasks = [group.create_task(each) for each in background]
