@@ -1,18 +1,11 @@
 """Health on a real database: what vantages measured becomes states, changes and events."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
-from support.health import World, server_result, target_result
+from support.health import World
 from support.ingest import connection
-
-from sonde_collector.health.evaluate import turn
-from sonde_proto.quality import Quality
-from sonde_proto.v1 import results_pb2
 
 pytestmark = pytest.mark.postgres
 OTHERS = ("other/o1", "other/o2")
@@ -46,7 +39,8 @@ def test_a_server_goes_down_and_comes_back(conn: psycopg.Connection) -> None:
         'server "a1" is UNHEALTHY, was HEALTHY: fails from 3 of 3 vantages (ams1, lon1, nyc1): timeout',
         {
             "object": "server", "key": "a1", "from": "HEALTHY", "to": "UNHEALTHY", "flapping": False,
-            "reason": "fails from 3 of 3 vantages (ams1, lon1, nyc1): timeout", "vantages": ["ams1", "lon1", "nyc1"],
+            "reason": "fails from 3 of 3 vantages (ams1, lon1, nyc1): timeout",
+            "vantages": ["ams1", "lon1", "nyc1"],
         },
         "critical",
         "health/server/a1",

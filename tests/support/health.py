@@ -1,4 +1,4 @@
-"""A fleet whose results a test makes up, through the same write that an agent's batches take, and what health says."""
+"""A fleet whose results a test makes up, written as an agent's batches are, and what health says of it."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -96,7 +96,8 @@ class World:
     def told(self, kind: str = "health_changed") -> list[tuple[str, str, bool]]:
         """What was told, oldest first: subject, new state or detail, resolved."""
         return self.conn.execute(
-            "SELECT subject, coalesce(data->>'to', detail), resolved FROM sonde.events WHERE kind = %s ORDER BY id",
+            "SELECT subject, coalesce(data->>'to', detail), resolved FROM sonde.events WHERE kind = %s"
+            " ORDER BY id",
             (kind,),
         ).fetchall()
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 import psycopg
 
 from sonde_collector.app import StartError
-from sonde_collector.commands import credentials, fleet, inventory, service, sql, top
+from sonde_collector.commands import credentials, fleet, health, inventory, service, sql, top
 from sonde_collector.commands.output import complain
 from sonde_collector.commands.parsers import add_config
 from sonde_collector.config import find_config, load_config
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_config(main_parser)
     commands = main_parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (service, inventory, fleet, credentials, top, sql):
+    for group in (service, inventory, fleet, credentials, health, top, sql):
         group.register(commands)
     return main_parser
 

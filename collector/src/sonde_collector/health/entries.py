@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sonde_proto.v1 import results_pb2
+
 VERDICT = np.dtype(
     [
         ("object", "<i4"),  # servers.id or sonde.targets.id
@@ -43,6 +45,19 @@ def family_of(series: Any) -> Any:
 def protocol_of(series: int) -> int:
     """Give the protocol id of a server's series."""
     return series >> 3
+
+
+def refusals(rows: Iterable[tuple[int, int, int | None, int | None, int]]) -> Verdicts:
+    """Give the verdicts of servers that refused an account which is in order.
+
+    Args:
+        rows: server, vantage, protocol, family, time [us since 1970].
+    """
+    listed = [
+        (server, probe, server_series(protocol or 0, family or 0), at, 0, results_pb2.FAILURE_AUTH, 0, np.nan)
+        for server, probe, protocol, family, at in rows
+    ]
+    return np.array(listed, VERDICT)
 
 
 def pack(verdicts: Verdicts) -> bytes:

@@ -57,6 +57,8 @@ def settle(*layers: Mapping[str, Any] | None) -> Settings:
     merged: dict[str, Any] = {}
     for layer in layers:
         merged |= {name: value for name, value in (layer or {}).items() if name in _NAMES}
+    if merged.get("vantages_needed") == "all":
+        merged["vantages_needed"] = 1.0
     if "cert_days" in merged:
         merged["cert_days"] = tuple(merged["cert_days"])
     return Settings(**merged)

@@ -10,14 +10,12 @@ from sonde_collector.health.entries import family_of, protocol_of
 from sonde_collector.health.holds import Hold
 from sonde_collector.health.lines import Gap, Line
 from sonde_collector.health.settings import Settings, settle
+from sonde_collector.inventory.model.origin_group import CODES, RETURN_AFTER
 
 Kind = Literal["server", "target"]
 KINDS: tuple[Kind, ...] = ("server", "target")
 SILENT_S = 300.0
 """An agent that has not been heard for so long is silent. [s]"""
-
-CODES = (500, 502, 503, 504)
-RETURN_AFTER_S = 120.0
 
 
 @frozen
@@ -166,5 +164,5 @@ def _group(key: str, spec: Mapping[str, Any]) -> Group:
         tuple(spec["members"]),
         frozenset(spec.get("failover_codes", CODES)),
         None if timeout is None else timeout * 1000,
-        spec.get("return_after", RETURN_AFTER_S),
+        spec.get("return_after", RETURN_AFTER),
     )

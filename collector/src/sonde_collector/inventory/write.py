@@ -41,6 +41,8 @@ class Writer:
             "profile": self._write_profiles,
             "target": self._each(self._spec),
             "plan": self._each(self._spec),
+            "origin_group": self._each(self._spec),
+            "health": self._each(self._spec),
         }
         for kind, write in writes.items():
             if of_kind := [change for change in changes if change.kind == kind]:

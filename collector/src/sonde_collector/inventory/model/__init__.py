@@ -1,6 +1,8 @@
 """The tables of fleet.toml: what each must satisfy in itself stands in its class."""
 
 from sonde_collector.inventory.model.checks import ConnectionPlan, PingPlan, ThroughputPlan
+from sonde_collector.inventory.model.health import FleetHealth, Health, ProviderHealth, TargetHealth
+from sonde_collector.inventory.model.origin_group import OriginGroup
 from sonde_collector.inventory.model.plan import Plan
 from sonde_collector.inventory.model.provider import Account, Provider, Source
 from sonde_collector.inventory.model.rules import Chosen, doubles
@@ -13,12 +15,17 @@ __all__ = [
     "Chosen",
     "ConnectionPlan",
     "Expect",
+    "FleetHealth",
+    "Health",
+    "OriginGroup",
     "PingPlan",
     "Plan",
     "Provider",
+    "ProviderHealth",
     "Server",
     "Source",
     "Target",
+    "TargetHealth",
     "ThroughputPlan",
     "Vantage",
     "doubles",

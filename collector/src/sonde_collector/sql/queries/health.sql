@@ -9,6 +9,9 @@ DELETE FROM sonde.health_inbox
 WHERE id IN (SELECT id FROM sonde.health_inbox ORDER BY id LIMIT %(most)s)
 RETURNING object, verdicts, labels;
 
+-- name: health_tell_servers
+INSERT INTO sonde.health_inbox (object, verdicts) VALUES ('server', %(verdicts)s);
+
 -- name: health_waiting
 SELECT EXISTS (SELECT FROM sonde.health_inbox);
 
