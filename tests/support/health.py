@@ -5,10 +5,13 @@ from typing import Any
 
 import psycopg
 from psycopg.types.json import Jsonb
-from support.builders import Spool, endpoint, inventory, now_us, performance, stream_of
-from support.ingest import write_once
+from support.builders import Spool, arrive, endpoint, inventory, now_us, performance, stream_of
 
+from sonde_collector.db import partitions
 from sonde_collector.health.evaluate import turn
+from sonde_collector.ingest.prepared import prepare
+from sonde_collector.ingest.settings import IngestSettings
+from sonde_collector.ingest.transaction import write
 from sonde_proto.v1 import results_pb2
 
 SECOND_US = 1_000_000
@@ -47,6 +50,7 @@ class World:
                 " WHERE p.slug = %s AND k.key = %s AND k.server_id = servers.id",
                 (provider, key),
             )
+        partitions.keep_ahead(conn, every="month", ahead=1)
         self.servers, self.targets = keys, list(targets)
         self.spools = {code: Spool(code) for code in self.vantages}
         for spool in self.spools.values():
@@ -58,10 +62,12 @@ class World:
 
     def send(self, vantage: str, results: Iterable[results_pb2.Result]) -> None:
         """Commits results of one vantage."""
-        write_once(self.conn, [self.spools[vantage].batch(results)])
+        write(
+            self.conn, prepare([arrive(self.spools[vantage].batch(results))], IngestSettings()), by_row=True
+        )
 
     def measure(self, down: Iterable[str] = (), **values: Any) -> None:
-        """One round: every vantage measures everything; down names things, "THING@VANTAGE" or "@VANTAGE"."""
+        """One round: every vantage measures all; down names things, "THING@VANTAGE" or "@VANTAGE"."""
         failing = set(down)
         for i, vantage in enumerate(self.vantages):
             results = []
@@ -100,6 +106,33 @@ class World:
             " ORDER BY id",
             (kind,),
         ).fetchall()
+
+    def group(self, key: str, **spec: Any) -> None:
+        """An origin group as the fleet file says it."""
+        self.conn.execute(
+            "INSERT INTO sonde.origin_groups (key, spec) VALUES (%s, %s)"
+            " ON CONFLICT (key) DO UPDATE SET spec = excluded.spec",
+            (key, Jsonb(spec)),
+        )
+
+    def books(self) -> tuple[int, int, int]:
+        """Results that count, those of them that failed, and those that wait as their provider is held."""
+        row = self.conn.execute(
+            "SELECT count(*), count(*) FILTER (WHERE NOT connection_success), (SELECT count(*)"
+            " FROM sonde.performance_held WHERE held_because = 'provider held') FROM performance_logs"
+        ).fetchone()
+        assert row is not None
+        return row
+
+    def uptime(self, key: str) -> float | None:
+        """The server's uptime of all hours, rolled up anew [%]; None = nothing of it counts."""
+        self.conn.execute("CALL rollup_performance_logs()")
+        row = self.conn.execute(
+            "SELECT 100.0 * sum(connection_ok) / sum(connection_count) FROM performance_logs_hourly h"
+            " JOIN sonde.server_keys k USING (server_id) WHERE k.key = %s",
+            (key,),
+        ).fetchone()
+        return None if row is None or row[0] is None else float(row[0])
 
     def set(self, key: str, **spec: Any) -> None:
         """Settings of [health] tables: key is fleet, provider/KEY or server/KEY."""

@@ -103,7 +103,7 @@ def write(conn: psycopg.Connection, decided: Decided, now: float) -> None:
         values = {"provider": begins.provider, "since": begins.since, "servers": list(begins.servers)}
         conn.execute(query("health_hold_begins"), values)
     for hold in decided.ends:
-        conn.execute(query("health_hold_ends"), {"id": hold.id})
+        conn.execute(query("health_hold_ends"), {"id": hold.id, "ended": hold.ended})
     _hold_rows(conn, decided.held)
     _many(conn, "health_state", [_state_row(key, kept) for key, kept in decided.states.items()])
     _many(conn, "health_state_gone", [{"object": kind, "key": key} for kind, key in decided.gone])

@@ -67,7 +67,9 @@ def look(
         if one.provider is not None:
             by_provider.setdefault(one.provider, []).append(one)
     for hold in watched.holds:
-        out.holds.setdefault(hold.provider, []).append(_go_on(out, hold, watched, by_provider, now))
+        out.holds.setdefault(hold.provider, []).append(
+            _go_on(out, hold, watched, windows["server"], by_provider)
+        )
     for provider, servers in by_provider.items():
         if any(hold.ended is None for hold in out.holds.get(provider, ())):
             continue
@@ -88,16 +90,31 @@ def look(
 
 
 def _go_on(
-    out: Holding, hold: Hold, watched: Watched, servers: Mapping[int, Sequence[Fresh]], now: float
+    out: Holding,
+    hold: Hold,
+    watched: Watched,
+    verdicts: Verdicts,
+    servers: Mapping[int, Sequence[Fresh]],
 ) -> Hold:
     """Give a hold as it is now: it ends where its servers answer again."""
     if hold.ended is not None or not holds.ends(hold, servers.get(hold.provider, ())):
         return hold
+    hold = evolve(hold, ended=_answered(hold, watched, verdicts))
     out.ends.append(hold)
     out.events.append(
         tell.released(watched.providers[hold.provider], hold.since, judged=hold.verdict is not None)
     )
-    return evolve(hold, ended=now)
+    return hold
+
+
+def _answered(hold: Hold, watched: Watched, verdicts: Verdicts) -> float:
+    """Give when the last of those servers that answer did so for the first time: what fails later counts."""
+    listed = [one.id for one in watched.servers.values() if one.key in hold.servers]
+    well = (verdicts["ok"] != 0) & (verdicts["at_us"] / US > hold.since) & np.isin(verdicts["object"], listed)
+    first: dict[int, int] = {}
+    for one, at in zip(verdicts["object"][well].tolist(), verdicts["at_us"][well].tolist(), strict=True):
+        first[one] = min(at, first.get(one, at))
+    return max(first.values(), default=0) / US
 
 
 def _fresh(

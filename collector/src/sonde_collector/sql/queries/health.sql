@@ -111,7 +111,7 @@ INSERT INTO sonde.provider_holds (provider_id, since, held_at, servers)
 VALUES (%(provider)s, to_timestamp(%(since)s), now(), %(servers)s) RETURNING id;
 
 -- name: health_hold_ends
-UPDATE sonde.provider_holds SET ended_at = now() WHERE id = %(id)s;
+UPDATE sonde.provider_holds SET ended_at = to_timestamp(%(ended)s) WHERE id = %(id)s;
 
 -- name: health_rollups_wait
 -- Figures of hours from which rows are taken away are made anew; a rollup that saw those rows must not write last.
