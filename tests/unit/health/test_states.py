@@ -29,7 +29,7 @@ STATES: tuple[State, ...] = (HEALTHY, DEGRADED, UNHEALTHY, UNKNOWN)
 
 def say(*words: Word) -> dict[str, Said]:
     """What vantages v0, v1 … say."""
-    return {f"v{i}": Said(word, {"": word}, 0.0, "timeout") for i, word in enumerate(words)}
+    return {f"v{i}": Said(word, {"": word}, "timeout") for i, word in enumerate(words)}
 
 
 @pytest.mark.parametrize(

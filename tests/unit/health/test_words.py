@@ -61,7 +61,7 @@ def test_a_word_needs_its_run(text: str) -> None:
 def test_old_results_say_nothing() -> None:
     """A series speaks for thrice its usual interval, ten minutes at least, or as long as is set."""
     listed = checks("ooo")
-    assert speak(listed, 120.0 + 600, SETTINGS) == Spoken(Word.WELL, 120.0)
+    assert speak(listed, 120.0 + 600, SETTINGS) == Spoken(Word.WELL)
     assert speak(listed, 120.0 + 601, SETTINGS) is None
     slow = [Check(3600.0 * i, ok=True) for i in range(4)]
     assert speak(slow, 3 * 3600 + 3 * 3600, SETTINGS) is not None
@@ -82,5 +82,4 @@ def test_old_results_say_nothing() -> None:
 )
 def test_series_together(words: tuple[Word, ...], word: Word) -> None:
     """A vantage says that a thing fails only if it does by every protocol and address."""
-    said = together({str(i): Spoken(one, float(i)) for i, one in enumerate(words)})
-    assert (said.word, said.newest) == (word, len(words) - 1.0)
+    assert together({str(i): Spoken(one) for i, one in enumerate(words)}).word is word

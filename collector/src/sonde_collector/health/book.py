@@ -76,11 +76,15 @@ def remember(
 ) -> None:
     """Keep the windows of the objects that something came for."""
     rows = []
-    for one in touched:
-        low, high = np.searchsorted(folded["object"], [one, one + 1])
-        mine = folded[low:high]
-        used = {str(series) for series in np.unique(mine["series"]).tolist()}
-        kept = {series: label for series, label in labels.get(one, {}).items() if series in used}
+    listed = np.array(list(touched), np.int64)
+    objects = np.ascontiguousarray(folded["object"])
+    starts, ends = np.searchsorted(objects, listed), np.searchsorted(objects, listed, "right")
+    for one, start, end in zip(listed.tolist(), starts.tolist(), ends.tolist(), strict=True):
+        mine = folded[start:end]
+        kept = labels.get(one, {})
+        if kept:
+            used = {str(series) for series in mine["series"].tolist()}
+            kept = {series: label for series, label in kept.items() if series in used}
         rows.append({"object": kind, "id": one, "verdicts": pack(mine), "labels": Jsonb(kept)})
     _many(conn, "health_remember", rows)
 

@@ -12,11 +12,11 @@ from sonde_collector.health.entries import Verdicts
 from sonde_collector.health.holds import Begins, Hold
 from sonde_collector.health.kept import Kept, Key, Moved
 from sonde_collector.health.lines import Line
-from sonde_collector.health.picture import Heard, Picture, hear, picture
+from sonde_collector.health.picture import Picture, hear, newest, picture
 from sonde_collector.health.states import UNKNOWN, Standing, State, advance, as_json, judge
 from sonde_collector.health.tell import Event
 from sonde_collector.health.watched import KINDS, Group, Kind, Thing, Watched
-from sonde_collector.health.words import Said, Spoken, together
+from sonde_collector.health.words import WELL, Said, Spoken, together
 
 _CHECKED_S = 30.0  # a state that stays is written so often, to say that it was looked at
 
@@ -66,12 +66,15 @@ def decide(watched: Watched, known: Remembered, now: float) -> Decided:
     out = Decided(cleared.lines, holding.begins, holding.ends, holding.rows, list(holding.events))
     counted = {**cleared.windows, "server": holding.without(cleared.windows["server"], watched)}
     turn = _Turn(watched, known, now, out, cleared.unfit)
+    able = np.array(fit, np.int64)
     for kind in KINDS:
         things = watched.things(kind)
         seen = picture(counted[kind], {one.id: one.settings for one in things.values()}, now)
-        heard = hear(seen, np.array(fit, np.int64))
+        heard, measured = hear(seen, able), newest(seen, able)
         for thing in things.values():
-            turn.judge(thing, heard, held=holding.keeps(thing.provider))
+            turn.judge(
+                thing, heard.get(thing.id, {}), measured.get(thing.id), held=holding.keeps(thing.provider)
+            )
         if kind == "target":
             for group in watched.groups:
                 turn.choose(group, seen)
@@ -88,42 +91,51 @@ class _Turn:
     now: float
     out: Decided
     unfit: Mapping[int, str]
+    well: dict[tuple[Any, ...], tuple[Said, Mapping[str, Any]]] = field(factory=dict)
 
-    def judge(self, thing: Thing, heard: Heard, *, held: bool) -> None:
-        """Judge a server or target; one that is held keeps its state."""
+    def judge(
+        self, thing: Thing, heard: Mapping[int, Mapping[int, Spoken]], measured: float | None, *, held: bool
+    ) -> None:
+        """Judge a server or target.
+
+        Args:
+            thing: which.
+            heard: what each series of each fit vantage says.
+            measured: when a fit vantage last did; None = never.
+            held: it keeps its state.
+        """
         before = self.known.states.get((thing.kind, thing.key))
-        said = {
-            self.watched.vantages[probe].code: self._said(thing, series)
-            for probe, series in heard.get(thing.id, {}).items()
-        }
+        said: dict[str, Said] = {}
+        shown: dict[str, Mapping[str, Any]] = {}
+        for probe, series in heard.items():
+            code = self.watched.vantages[probe].code
+            said[code], shown[code] = self._said(thing, series)
         standing = before.standing if before else None
         change = None
         if held:
             standing = standing or Standing(since=self.now, seen_since=self.now)
         else:
-            standing, change = advance(
-                standing, judge(said, self._unfit(), thing.settings), self.now, thing.settings
-            )
+            seen = judge(said, self._unfit(), thing.settings)
+            standing, change = advance(standing, seen, self.now, thing.settings)
         if change is not None:
             self.out.changes.append(Moved(thing.kind, thing.key, change, {"vantages": list(change.vantages)}))
             if change.tell:
                 self.out.events.append(tell.changed(thing.kind, thing.key, change, self.now))
-        data = {
-            **as_json(standing),
-            "vantages": {
-                code: {
-                    "says": one.word.value,
-                    "by": {name: word.value for name, word in sorted(one.series.items())},
-                }
-                for code, one in sorted(said.items())
-            },
-            **self._certificate(thing, before),
-        }
-        newest = max((one.newest for one in said.values()), default=before.checked_at if before else self.now)
-        self._keep((thing.kind, thing.key), before, Kept(standing, newest, held, data))
+        data = {**as_json(standing), "vantages": shown, **self._certificate(thing, before)}
+        checked = measured or (before.checked_at if before else self.now)
+        self._keep((thing.kind, thing.key), before, Kept(standing, checked, held, data))
 
-    def _said(self, thing: Thing, series: Mapping[int, Spoken]) -> Said:
-        return together({thing.label(one, self.watched.protocols): spoken for one, spoken in series.items()})
+    def _said(self, thing: Thing, series: Mapping[int, Spoken]) -> tuple[Said, Mapping[str, Any]]:
+        """Give what a vantage says, and that as it is kept; of a fleet that is well it is made once."""
+        well = all(spoken is WELL for spoken in series.values())
+        key = (thing.kind, thing.id if thing.split else 0, *series)
+        if well and key in self.well:
+            return self.well[key]
+        said = together({thing.label(one, self.watched.protocols): spoken for one, spoken in series.items()})
+        made = said, {"says": said.word, "by": said.series}
+        if well:
+            self.well[key] = made
+        return made
 
     def _unfit(self) -> dict[str, str]:
         return {self.watched.vantages[one].code: why for one, why in self.unfit.items()}

@@ -14,7 +14,7 @@ from sonde_collector.health.evaluate import Turned, turn, waiting
 _EVERY_S = 2.0
 _AT_LEAST_S = 10.0  # without news: what was measured grows old, a vantage falls silent
 _CERTIFICATES_S = 60.0
-_SHARE = 10  # of the time, one in so many at most goes into turns
+_SHARE = 5  # of the time, one in so many at most goes into turns
 _RETRY_S = 10.0
 _log = structlog.get_logger()
 

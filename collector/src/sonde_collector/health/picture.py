@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sonde_collector.health.entries import Verdicts
 from sonde_collector.health.settings import Settings
-from sonde_collector.health.words import LEAST_STALE_S, Check, Spoken, Word, speak, stale_after
+from sonde_collector.health.words import LEAST_STALE_S, WELL, Check, Spoken, speak, stale_after
 from sonde_proto.v1 import results_pb2
 
 US = 1e6
@@ -108,17 +108,23 @@ def hear(seen: Picture, fit: NDArray[np.int64]) -> Heard:
     needed = np.array([one.healthy_threshold for one in mine])
     slow = verdicts["ms"] > np.repeat(limit, ends - starts)
     well = ends - _last(seen, (verdicts["ok"] == 0) | slow) > needed
-    newest = verdicts["at_us"][ends - 1] / US
     counts = np.flatnonzero(seen.fresh & np.isin(probes, fit))
-    for series in counts.tolist():
-        if well[series]:
-            spoken: Spoken | None = Spoken(Word.WELL, float(newest[series]))
-        else:
-            spoken = speak(seen.checks(series), seen.now, mine[series])
+    listed = zip(*(each[counts].tolist() for each in (objects, probes, names, well)), strict=True)
+    for series, (one, probe, name, is_well) in zip(counts.tolist(), listed, strict=True):
+        spoken = WELL if is_well else speak(seen.checks(series), seen.now, mine[series])
         if spoken is not None:
-            by_probe = heard.setdefault(int(objects[series]), {})
-            by_probe.setdefault(int(probes[series]), {})[int(names[series])] = spoken
+            heard.setdefault(one, {}).setdefault(probe, {})[name] = spoken
     return heard
+
+
+def newest(seen: Picture, fit: NDArray[np.int64]) -> dict[int, float]:
+    """Give when each object was last measured by a fit vantage. [s since 1970]"""
+    counts = np.flatnonzero(np.isin(seen.verdicts["probe"][seen.starts], fit))
+    if not len(counts):
+        return {}
+    objects, first = np.unique(seen.verdicts["object"][seen.starts[counts]], return_index=True)
+    last = np.maximum.reduceat(seen.verdicts["at_us"][seen.ends[counts] - 1], first) / US
+    return dict(zip(objects.tolist(), last.tolist(), strict=True))
 
 
 def failing_since(seen: Picture, fit: NDArray[np.int64]) -> Iterator[tuple[int, float | None]]:

@@ -98,7 +98,7 @@ def judge(said: Mapping[str, Said], unfit: Mapping[str, str], settings: Settings
     if failing:
         return Seen(DEGRADED, f"{_failing(failing, said)}; {needed} needed to call it down", tuple(worse))
     if worse:
-        words = ", ".join(f"{said[vantage].word.value} from {vantage}" for vantage in worse[:_SHOWN])
+        words = ", ".join(f"{said[vantage].word} from {vantage}" for vantage in worse[:_SHOWN])
         more = f" and {len(worse) - _SHOWN} more" if len(worse) > _SHOWN else ""
         return Seen(DEGRADED, f"{words}{more}", tuple(worse))
     return Seen(HEALTHY, "")

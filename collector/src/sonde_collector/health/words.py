@@ -5,7 +5,7 @@ remembered ones are unsteady: a verdict of its own, so nothing older than these 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from enum import Enum
+from enum import StrEnum
 from itertools import pairwise
 from statistics import median
 
@@ -18,7 +18,7 @@ _MOST_STALE_S = 2 * 86_400.0
 _INTERVALS = 3
 
 
-class Word(Enum):
+class Word(StrEnum):
     """What a vantage says."""
 
     WELL = "well"
@@ -43,13 +43,14 @@ class Spoken:
     """What one series says.
 
     Attributes:
-        newest: when it was last measured.
-        failure: of the newest failing result, in a word; "" where there is none.
+        failure: of its newest failing result, in a word; "" where there is none.
     """
 
     word: Word
-    newest: float
     failure: str = ""
+
+
+WELL = Spoken(Word.WELL)
 
 
 @frozen
@@ -59,13 +60,11 @@ class Said:
     Attributes:
         word: of all its series together.
         series: word of each protocol or address.
-        newest: when it was last measured.
-        failure: of the newest failing result, in a word; "" where there is none.
+        failure: of a failing result, in a word; "" where there is none.
     """
 
     word: Word
     series: Mapping[str, Word]
-    newest: float
     failure: str = ""
 
 
@@ -122,21 +121,17 @@ def speak(checks: Sequence[Check], now: float, settings: Settings) -> Spoken | N
     word = word_of(checks[-settings.window :], settings)
     if word is None:
         return None
+    if word is Word.WELL:
+        return WELL
     failure = next((check.failure for check in reversed(checks) if not check.ok), "")
-    return Spoken(word, checks[-1].at, failure)
+    return Spoken(word, failure)
 
 
 def together(series: Mapping[str, Spoken]) -> Said:
     """Give what a vantage says of all its series, at least one."""
-    words = {name: one.word for name, one in series.items()}
-    newest = max(one.newest for one in series.values())
-    failing = [one for one in series.values() if one.failure]
-    failure = max(failing, key=_newest).failure if failing else ""
-    return Said(_joined(words.values()), words, newest, failure)
-
-
-def _newest(one: Spoken) -> float:
-    return one.newest
+    words = {name: one.word for name, one in sorted(series.items())}
+    failure = next((one.failure for _, one in sorted(series.items()) if one.failure), "")
+    return Said(_joined(words.values()), words, failure)
 
 
 def _joined(words: Iterable[Word]) -> Word:
