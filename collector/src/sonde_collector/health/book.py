@@ -165,6 +165,8 @@ def _hold_rows(conn: psycopg.Connection, held: Sequence[Verdicts]) -> None:
             "at": [instant(at) for at in rows["at_us"].tolist()],
             "servers": rows["object"].tolist(),
             "probes": rows["probe"].tolist(),
+            "first": instant(int(rows["at_us"].min())),
+            "last": instant(int(rows["at_us"].max())),
         },
     )
 

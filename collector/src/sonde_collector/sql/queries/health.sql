@@ -43,7 +43,7 @@ SELECT json_build_object(
   'holds', (
     SELECT coalesce(json_agg(json_build_array(
       id, provider_id, extract(epoch FROM since), extract(epoch FROM ended_at), verdict, servers)), '[]')
-    FROM sonde.provider_holds WHERE ended_at IS NULL OR ended_at > now() - interval '3 days'
+    FROM sonde.provider_holds WHERE ended_at IS NULL OR ended_at > now() - interval '30 days'
   ),
   'lines', (SELECT coalesce(json_object_agg(probe_id, json_build_array(last_ok, gaps)), '{}') FROM sonde.health_lines)
 );
@@ -127,6 +127,8 @@ WITH due AS (
 ), gone AS (
   DELETE FROM performance_logs l USING due d
   WHERE l.measured_at = d.at AND l.server_id = d.server AND l.probe_id = d.probe AND NOT l.connection_success
+    -- The same said without d, so that no plan looks into other partitions.
+    AND l.measured_at >= %(first)s AND l.measured_at <= %(last)s
   RETURNING l.*
 ), marks AS (
   INSERT INTO sonde.dirty_marks (series, hour, probe_id)
