@@ -20,6 +20,7 @@ from sonde_collector.control.service import ControlService
 from sonde_collector.db import migrate
 from sonde_collector.db.errors import SchemaMissing, SchemaTooOld
 from sonde_collector.db.pool import EMBEDDED, Database, open_database
+from sonde_collector.health.loop import keep_health
 from sonde_collector.ingest.metrics import IngestMetrics
 from sonde_collector.ingest.service import SERVER_OPTIONS, IngestService
 from sonde_collector.ingest.settings import IngestSettings
@@ -122,6 +123,7 @@ class _Collector:
                 keep_fleet_events(self._database, self._config.watch, self._config.state_dir),
                 keep_heartbeat(self._config.heartbeat, self._readiness.checks),
                 keep_retention(self._database, self._config),
+                keep_health(self._database),
             ]
             async with asyncio.TaskGroup() as group:
                 serving, *tasks = [group.create_task(each) for each in background]

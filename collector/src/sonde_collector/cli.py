@@ -18,6 +18,7 @@ from sonde_collector.commands import (
     capacity,
     credentials,
     fleet,
+    health,
     inventory,
     keeping,
     notify,
@@ -71,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
         silence,
         query,
         archive,
+        health,
     ):
         group.register(commands)
     return main_parser

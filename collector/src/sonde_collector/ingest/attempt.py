@@ -14,6 +14,7 @@ from sonde_collector.ingest.merge import Rows
 from sonde_collector.ingest.prepared import Prepared
 from sonde_collector.ingest.rules import MAX_TARGET, Reason
 from sonde_collector.ingest.tables import TABLES, Resolved, cells, columns_of
+from sonde_collector.ingest.told import Told
 from sonde_proto import columns
 
 _PARENTS = {"performance": "ingest_lock_servers", "endpoint": "ingest_lock_targets"}
@@ -46,6 +47,7 @@ class Attempt:
     probe_id: NDArray[np.int16]
     rejects: list[Reject] = field(factory=list)
     copied: list[tuple[str, Rows]] = field(factory=list)
+    told: Told = field(factory=Told)
 
     def resolve(self, rows: Rows, verdict: Verdict) -> Resolved:
         """Finds the ids of what the rows name, locks those parents, and rejects rows that name nothing."""
@@ -103,6 +105,7 @@ class Attempt:
                 self.copy(table, rows.pick(half[len(rows) // 2 :]), resolved)
                 return
         self.copied.append((table, rows))
+        self.told.add(table, rows, resolved, self.prepared.strings)
 
     def reject(self, rows: Rows, row: int, reason: Reason, detail: str) -> None:
         """Notes a row that can't be written, with the bytes of its result."""

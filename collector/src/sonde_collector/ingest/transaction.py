@@ -12,6 +12,7 @@ import numpy as np
 import psycopg
 from attrs import evolve, frozen
 from numpy.typing import NDArray
+from psycopg.types.json import Jsonb
 
 from sonde_collector.db.queries import query
 from sonde_collector.ingest import hold
@@ -158,6 +159,9 @@ def _finish(attempt: Attempt, cursors: dict[bytes, Cursor], trimmed: NDArray[np.
                 "acked": [cursor.acked_seq for cursor in moved],
                 "chains": [cursor.chain for cursor in moved],
                 "seconds": LIVE_S,
+                "server_verdicts": attempt.told.verdicts.get("server"),
+                "target_verdicts": attempt.told.verdicts.get("target"),
+                "labels": Jsonb(attempt.told.labels),
             },
         )
     reasons: dict[str, int] = {}

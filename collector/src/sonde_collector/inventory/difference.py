@@ -5,11 +5,12 @@ from typing import Any
 
 import attrs
 
-from sonde_collector.inventory import ways_difference
+from sonde_collector.inventory import health_difference, ways_difference
 from sonde_collector.inventory.change import Change, Current, Row, added, changed
 from sonde_collector.inventory.fleet_file import Fleet
 from sonde_collector.inventory.model import Server
 from sonde_collector.inventory.roster import Roster
+from sonde_collector.inventory.spec import spec_of
 from sonde_proto.toml_config import ConfigError
 
 
@@ -34,6 +35,8 @@ def compare(roster: Roster, current: Current) -> list[Change]:
         *_specs("plan", fleet.plan, current["plans"]),
         *_specs("notify", fleet.notify, current["notify"]),
         *_specs("maintenance", fleet.maintenance, current["maintenance"]),
+        *_specs("origin_group", fleet.origin_group, current["origin_groups"]),
+        *health_difference.health(fleet, current["health"]),
     ]
     if mistakes:
         raise ConfigError(mistakes)
@@ -51,26 +54,6 @@ def unmanaged(fleet: Fleet, current: Current, changes: Sequence[Change]) -> dict
         "vantage": sum(not row["managed"] and row["code"] not in codes for row in current["vantages"]),
     }
     return {kind: count for kind, count in counts.items() if count}
-
-
-def spec_of(one: Any) -> dict[str, Any]:
-    """Give a target or plan as it is kept: only what differs from the defaults. **Pure**."""
-    spec = attrs.asdict(one, filter=lambda field, value: value != _default(field))
-    spec.pop("key")
-    return {name: _plain(value) for name, value in spec.items()}
-
-
-def _default(field: "attrs.Attribute[Any]") -> Any:
-    default: Any = field.default
-    return default.factory() if isinstance(default, attrs.Factory) else default  # type: ignore[arg-type]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(one) for one in value]
-    return value
 
 
 def _place(row: dict[str, Any], old: Row | None) -> dict[str, Any]:

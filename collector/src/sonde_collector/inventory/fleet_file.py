@@ -1,4 +1,4 @@
-"""fleet.toml: vantages, providers, servers, targets and plans as an operator writes them."""
+"""fleet.toml: vantages, providers, servers, targets, plans and health as an operator writes them."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -7,7 +7,17 @@ from typing import Any
 import attrs
 
 from sonde_collector.inventory import references
-from sonde_collector.inventory.model import Maintenance, Notify, Plan, Provider, Server, Target, Vantage
+from sonde_collector.inventory.model import (
+    FleetHealth,
+    Maintenance,
+    Notify,
+    OriginGroup,
+    Plan,
+    Provider,
+    Server,
+    Target,
+    Vantage,
+)
 from sonde_proto.toml_config import ConfigError, load
 
 
@@ -22,6 +32,8 @@ class Fleet:
     plan: tuple[Plan, ...] = ()
     notify: tuple[Notify, ...] = ()
     maintenance: tuple[Maintenance, ...] = ()
+    origin_group: tuple[OriginGroup, ...] = ()
+    health: FleetHealth = attrs.Factory(FleetHealth)
 
     @classmethod
     def problems(cls, fields: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

@@ -24,10 +24,11 @@ def problems(fields: Mapping[str, Any]) -> Iterator[Problem]:
     )
     yield from _unique(fields, "server", "ip_address", _only_by_address)
     yield from _unique(fields, "target", "key", lambda one: one.key)
-    for table in ("plan", "notify", "maintenance"):
+    for table in ("plan", "notify", "maintenance", "origin_group"):
         yield from _unique(fields, table, "key", lambda one: one.key)
     yield from _servers(fields)
     yield from _sources(fields)
+    yield from _members(fields)
     for i, plan in enumerate(fields.get("plan", ())):
         yield from _plan(f"plan[{i}]", plan, fields)
 
@@ -119,6 +120,19 @@ def _plan(at: str, plan: Plan, fields: Mapping[str, Any]) -> Iterator[Problem]:
                 ),
             )
     yield from ((f"{at}.{name}" if name else at, message) for name, message in fit_interval.misfits(plan))
+
+
+def _members(fields: Mapping[str, Any]) -> Iterator[Problem]:
+    if "target" not in fields:
+        return
+    known = [one.key for one in fields["target"]]
+    for i, group in enumerate(fields.get("origin_group", ())):
+        for j, member in enumerate(group.members):
+            if member not in known:
+                yield (
+                    f"origin_group[{i}].members[{j}]",
+                    f'"{member}" is no [[target]] key{_near(member, known)}',
+                )
 
 
 def _sources(fields: Mapping[str, Any]) -> Iterator[Problem]:

@@ -43,6 +43,8 @@ class Writer:
             "plan": self._each(self._spec),
             "notify": self._each(self._spec),
             "maintenance": self._each(self._spec),
+            "origin_group": self._each(self._spec),
+            "health": self._each(self._spec),
         }
         for kind, write in writes.items():
             if of_kind := [change for change in changes if change.kind == kind]:

@@ -13,6 +13,7 @@ from sonde_collector.db.errors import DatabaseError
 from sonde_collector.db.held import HeldConnection
 from sonde_collector.db.pool import Database
 from sonde_collector.db.queries import query
+from sonde_collector.health.entries import refusals
 
 _EVERY_S = 5.0
 _RETRY_S = 10.0
@@ -23,8 +24,8 @@ _log = structlog.get_logger()
 def judge(conn: psycopg.Connection) -> int:
     """Judge what came since the last call, in one transaction; give how many results entered the books.
 
-    Safe in any number of collectors at once. A result that moves is counted once: its marks for the rollups
-    are written with it.
+    Safe in any number of collectors at once. A result that moves is counted once: its marks for the rollups,
+    and its verdict for health, are written with it.
 
     Args:
         conn: outside any transaction.
@@ -34,7 +35,15 @@ def judge(conn: psycopg.Connection) -> int:
     """
     with conn.transaction():
         hours = conn.execute(query("credentials_marks")).fetchall()
-        return sum(conn.execute(query("credentials_judge"), {"hour": hour}).rowcount for (hour,) in hours)
+        moved = [
+            row
+            for (hour,) in hours
+            for row in conn.execute(query("credentials_judge"), {"hour": hour}).fetchall()
+        ]
+        if moved:
+            values = {"verdicts": refusals(moved).tobytes()}
+            conn.execute(query("health_tell_servers"), values)
+    return len(moved)
 
 
 def sweep(conn: psycopg.Connection) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import attrs
 
 from sonde_collector.inventory import countries as iso
+from sonde_collector.inventory.model.health import ProviderHealth
 from sonde_collector.inventory.model.rules import at_most, doubles, http_url, key, no_space
 from sonde_collector.inventory.sources import pattern as patterns
 from sonde_proto.toml_config import between, duration_between, not_empty
@@ -112,3 +113,4 @@ class Provider:
     website_url: Annotated[str, http_url] | None = None
     account: tuple[Account, ...] = ()
     source: tuple[Source, ...] = ()
+    health: ProviderHealth = attrs.Factory(ProviderHealth)

@@ -7,6 +7,7 @@ import attrs
 
 from sonde_collector.inventory import countries
 from sonde_collector.inventory.model import rules
+from sonde_collector.inventory.model.health import Health
 from sonde_collector.inventory.model.rules import Key, at_most, doubles
 
 
@@ -21,6 +22,7 @@ class Server:
     hostname: Annotated[str, rules.hostname] | None = None
     ip_address: Annotated[str, rules.address] | None = None
     protocols: tuple[Annotated[str, at_most(30)], ...] | None = None
+    health: Health = attrs.Factory(Health)
 
     @classmethod
     def problems(cls, fields: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import attrs
 
 from sonde_collector.inventory.model import rules
+from sonde_collector.inventory.model.health import TargetHealth
 from sonde_collector.inventory.model.rules import NAME, Family, Key, Port
 from sonde_proto.toml_config import between, duration_between, not_empty
 from sonde_proto.units import Duration, Size
@@ -48,6 +49,7 @@ class Target:
     dns_type: Annotated[str, rules.dns_type] | None = None
     family: Family | None = None
     expect: Expect = Expect()
+    health: TargetHealth = attrs.Factory(TargetHealth)
 
     @classmethod
     def problems(cls, fields: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

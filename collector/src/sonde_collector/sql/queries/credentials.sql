@@ -91,4 +91,5 @@ WITH due AS (
   SELECT DISTINCT 'performance', date_trunc('hour', measured_at, 'UTC'), probe_id FROM gone
 )
 INSERT INTO performance_logs
-SELECT moved.* FROM gone, jsonb_populate_record(NULL::performance_logs, to_jsonb(gone)) AS moved;
+SELECT moved.* FROM gone, jsonb_populate_record(NULL::performance_logs, to_jsonb(gone)) AS moved
+RETURNING server_id, probe_id, protocol_id, family, (extract(epoch FROM measured_at) * 1000000)::bigint;

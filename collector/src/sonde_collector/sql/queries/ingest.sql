@@ -82,7 +82,7 @@ SELECT * FROM unnest(%(streams)s::int[], %(seqs)s::bigint[], %(kinds)s::text[], 
                      %(measured_at)s::timestamptz[], %(reasons)s::text[], %(details)s::text[], %(results)s::bytea[])
 ON CONFLICT DO NOTHING
 
--- The end of a write: hours to roll up anew, the batches, and the cursors. One round trip.
+-- The end of a write: hours to roll up anew, verdicts for health, the batches, and the cursors. One round trip.
 -- name: ingest_finish
 WITH marks AS (
   INSERT INTO sonde.dirty_marks (series, hour, probe_id)
@@ -93,6 +93,11 @@ WITH marks AS (
   SELECT * FROM unnest(%(streams)s::int[], %(first)s::bigint[], %(last)s::bigint[], %(received_at)s::timestamptz[],
                        %(rows)s::int[], %(trimmed)s::int[], %(rejected)s::int[], %(offsets)s::real[],
                        %(versions)s::text[], %(revisions)s::bigint[], %(databases)s::uuid[])
+), told AS (
+  INSERT INTO sonde.health_inbox (object, verdicts, labels)
+  SELECT * FROM (VALUES ('server', %(server_verdicts)s::bytea, NULL::jsonb),
+                        ('target', %(target_verdicts)s::bytea, %(labels)s::jsonb)) AS t (object, verdicts, labels)
+  WHERE verdicts IS NOT NULL
 )
 UPDATE sonde.streams s
 SET acked_seq = c.acked, chain = c.chain, live_until = now() + make_interval(secs => %(seconds)s)

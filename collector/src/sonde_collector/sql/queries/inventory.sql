@@ -79,6 +79,14 @@ SELECT json_build_object(
   'maintenance', (
     SELECT coalesce(json_agg(json_build_object('key', key, 'spec', spec, 'is_active', ended_at IS NULL) ORDER BY key), '[]')
     FROM sonde.maintenance_windows WHERE key IS NOT NULL
+  ),
+  'origin_groups', (
+    SELECT coalesce(json_agg(json_build_object('key', key, 'spec', spec, 'is_active', is_active) ORDER BY key), '[]')
+    FROM sonde.origin_groups
+  ),
+  'health', (
+    SELECT coalesce(json_agg(json_build_object('key', key, 'spec', spec, 'is_active', is_active) ORDER BY key), '[]')
+    FROM sonde.health_settings
   )
 );
 
@@ -218,6 +226,25 @@ UPDATE sonde.plans SET spec = %(spec)s, is_active = true, updated_at = now() WHE
 
 -- name: inventory_deactivate_plan
 UPDATE sonde.plans SET is_active = false, updated_at = now() WHERE key = %(key)s;
+
+-- name: inventory_add_origin_group
+INSERT INTO sonde.origin_groups (key, spec) VALUES (%(key)s, %(spec)s);
+
+-- name: inventory_change_origin_group
+UPDATE sonde.origin_groups SET spec = %(spec)s, is_active = true WHERE key = %(key)s;
+
+-- name: inventory_deactivate_origin_group
+UPDATE sonde.origin_groups SET is_active = false WHERE key = %(key)s;
+
+-- name: inventory_add_health
+INSERT INTO sonde.health_settings (key, spec) VALUES (%(key)s, %(spec)s)
+ON CONFLICT (key) DO UPDATE SET spec = excluded.spec, is_active = true;
+
+-- name: inventory_change_health
+UPDATE sonde.health_settings SET spec = %(spec)s WHERE key = %(key)s;
+
+-- name: inventory_deactivate_health
+UPDATE sonde.health_settings SET is_active = false WHERE key = %(key)s;
 
 -- name: inventory_assign
 -- The revision grows with each change. sonde.assignments has no sequence that a conflict could draw from.

@@ -1,0 +1,1 @@
+"""How servers, targets and origin groups are doing: judged from all vantages that are fit to judge."""
