@@ -3,11 +3,11 @@
 
 usage: python benchmarks/archive.py [--only NAME,...] [--rows N]
 
-The rows are such as the lab's vantages measure, with its plans: each run is ten simulated packets, their times
-in whole nanoseconds as kernel stamps give them, over a path with a delay of its own, queueing, loss, and days
-and nights; the figures are the agent's own formulas over them, 32-bit floats with all their digits. One run in six
-goes through a tunnel and has its baseline and stages beside it; one in eight of those measures a speed. They are
-written as ingestion writes them: a minute of one vantage after the other.
+The rows are such as the lab's vantages measure, with its plans: each run is ten simulated packets, their
+times in whole nanoseconds as kernel stamps give them, over a path with a delay of its own, queueing, loss,
+and days and nights; the figures are the agent's own formulas over them, 32-bit floats with all their
+digits. One run in six goes through a tunnel and has its baseline and stages beside it; one in eight of
+those measures a speed. They are written as ingestion writes them: a minute of one vantage after the other.
 """
 
 import argparse
