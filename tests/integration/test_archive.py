@@ -1,8 +1,10 @@
 """Partitions leave as files that hold the same, are read with what stayed, and come back as they were."""
 
 import json
+import os
 import random
 import secrets
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -247,6 +249,30 @@ def test_a_place_without_a_way_in_loses_nothing(
     assert set(states(conn).values()) == {"archived"}
     with asking(url, place) as ask:
         assert [ask(query) for query in QUERIES] == before
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a tmpfs")
+def test_a_full_disk_loses_nothing(conn: psycopg.Connection, url: str, place: Storage) -> None:
+    """What did not fit stays in the database, leaves no draft, is read all the same, and leaves later."""
+    before = [conn.execute(query).fetchall() for query in QUERIES]
+    assert place.folder is not None
+    place.folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96k", "sonde-test", place.folder], check=True)
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            archive(conn, place, keep(40))
+        assert {"archived", "detached"} <= set(states(conn).values())
+        assert not list(place.folder.rglob(".*"))
+        with asking(url, place) as ask:
+            assert [ask(query) for query in QUERIES] == before
+        subprocess.run(["mount", "-o", "remount,size=16m", place.folder], check=True)
+        assert not archive(conn, place, keep(40)).waiting
+        assert set(states(conn).values()) == {"archived"}
+        with asking(url, place) as ask:
+            assert [ask(query) for query in QUERIES] == before
+    finally:
+        subprocess.run(["umount", "--lazy", place.folder], check=True)
 
 
 def test_keep_keeps_and_delete_leaves_no_copy(conn: psycopg.Connection, place: Storage) -> None:

@@ -97,7 +97,8 @@ def _text(value: Any) -> str | None:
     if isinstance(value, bool):
         return "t" if value else "f"
     if isinstance(value, dt.datetime):
-        return re.sub(r"([+-]\d\d):00$", r"\1", value.isoformat(" "))
+        text = re.sub(r"(\.\d*?)0+(?=[+-])", r"\1", value.isoformat(" "))
+        return re.sub(r"([+-]\d\d):00$", r"\1", text)
     if isinstance(value, float):
         return repr(value).removesuffix(".0")
     if isinstance(value, bytes):
