@@ -1,6 +1,8 @@
 """A provider whose servers all fail at once is held until a person says whose fault it is."""
 
+import random
 from collections.abc import Iterator
+from itertools import groupby
 
 import psycopg
 import pytest
@@ -109,6 +111,31 @@ def test_one_after_another_is_no_hold(world: World) -> None:
     world.turn([*DOWN, "o1", "o2"], rounds=3)
     assert set(world.states().values()) == {"UNHEALTHY"}
     assert world.told("provider_held") == []
+
+
+def test_before_all_was_measured_twice(database_url: str) -> None:
+    """Vantages measure one server after another: the hold comes before any of them is called DEGRADED."""
+    chance = random.Random(4)
+    servers = [*(f"acme/a{i}" for i in range(8)), *(f"other/o{i}" for i in range(4))]
+    with connection(database_url) as conn:
+        world = World(conn, servers=servers)
+        runs = sorted(
+            (world.begin_us + round((60 * n + phase + chance.uniform(0, 3)) * 1_000_000), vantage, key)
+            for vantage in world.vantages
+            for key in world.servers
+            for phase in [chance.uniform(0, 60)]
+            for n in range(6)
+        )
+        begins = world.begin_us + 200 * 1_000_000
+        for at, of_moment in groupby(runs, key=lambda run: (run[0] - world.begin_us) // 4_000_000):
+            for when, vantage, key in of_moment:
+                ok = when < begins or not key.startswith("a")
+                world.send(vantage, [server_result(key, when, ok=ok)])
+            if at * 4_000_000 > begins - world.begin_us - 20_000_000:
+                turn(conn)
+        assert world.told() == []
+        assert [event[2] for event in world.told("provider_held")] == [False]
+        assert set(world.states().values()) == {"HEALTHY"}
 
 
 def test_nothing_to_judge(world: World) -> None:

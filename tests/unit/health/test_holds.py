@@ -8,12 +8,12 @@ from sonde_collector.health.holds import Begins, Fresh, Hold, begins, ends
 from sonde_collector.health.settings import Settings
 
 SETTINGS = Settings()
-FINE = [Fresh("o1", 2, None), Fresh("site", None, None)]
+FINE = [Fresh("o1", 2, True, None), Fresh("site", None, True, None)]
 
 
 def servers(*since: float | None) -> list[Fresh]:
     """Servers s0, s1 … of provider 1, and since when each fails."""
-    return [Fresh(f"s{i}", 1, at) for i, at in enumerate(since)]
+    return [Fresh(f"s{i}", 1, at is None, at) for i, at in enumerate(since)]
 
 
 def test_all_at_once() -> None:
@@ -27,7 +27,7 @@ def test_all_at_once() -> None:
         ((100.0, 110.0), FINE),
         ((100.0, 110.0, None), FINE),
         ((100.0, 800.0, 1500.0), FINE),
-        ((100.0, 110.0, 120.0), [Fresh("o1", 2, 105.0), Fresh("o2", 2, None)]),
+        ((100.0, 110.0, 120.0), [Fresh("o1", 2, False, 105.0), Fresh("o2", 2, True, None)]),
         ((-inf, -inf, -inf), FINE),
         ((None, None, None), FINE),
         ((), FINE),
@@ -43,6 +43,13 @@ def test_a_tenth_may_work() -> None:
     assert begins(1, servers(*[100.0] * 9, None), FINE, SETTINGS) is not None
     assert begins(1, servers(*[100.0] * 8, None, None), FINE, SETTINGS) is None
     assert begins(1, servers(100.0, 100.0, 100.0, -inf, -inf), [], SETTINGS) is not None
+
+
+def test_not_looked_at_yet() -> None:
+    """A server that neither works nor was seen to fail by enough vantages leaves it open."""
+    undecided = Fresh("s9", 1, works=False, failing_since=None)
+    assert begins(1, [*servers(*[100.0] * 3), undecided], FINE, SETTINGS) is None
+    assert begins(1, [*servers(*[100.0] * 9), undecided], FINE, SETTINGS) is not None
 
 
 def test_its_end() -> None:

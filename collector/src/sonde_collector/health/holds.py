@@ -25,12 +25,14 @@ class Fresh:
     Attributes:
         key: stable.
         provider: of a server; None for a target.
-        failing_since: first failure since anything of it succeeded, if the newest result of every vantage by
-            every protocol failed; None = something works. -inf = it has failed for longer than is remembered.
+        works: something of it succeeds.
+        failing_since: first failure, where nothing does and enough vantages say so; -inf = longer ago than is
+            remembered.
     """
 
     key: str
     provider: int | None
+    works: bool
     failing_since: float | None
 
 
@@ -89,14 +91,14 @@ def begins(
         for one in servers
         if one.failing_since is not None and one.failing_since >= newest - settings.hold_within
     ]
-    working = sum(one.failing_since is None for one in servers)
-    counted = len(together) + working  # what has been dead for long proves nothing either way
+    rest = sum(one.failing_since is None for one in servers)
+    counted = len(together) + rest  # what has been dead for long proves nothing either way
     if len(together) < settings.hold_servers or len(together) < settings.hold_share * counted:
         return None
     if newest == float("-inf"):
         return None
-    rest = [one.failing_since is not None for one in others]
-    if rest and sum(rest) >= _FINE * len(rest):
+    failing = [not one.works for one in others]
+    if failing and sum(failing) >= _FINE * len(failing):
         return None
     starts = [one.failing_since for one in together if one.failing_since is not None]
     return Begins(provider, min(starts) - _EDGE_S, tuple(sorted(one.key for one in together)))
@@ -105,4 +107,4 @@ def begins(
 def ends(hold: Hold, servers: Iterable[Fresh]) -> bool:
     """Tell whether enough of a hold's servers answer again."""
     mine = [one for one in servers if one.key in hold.servers]
-    return bool(mine) and sum(one.failing_since is None for one in mine) >= _ANSWERING * len(mine)
+    return bool(mine) and sum(one.works for one in mine) >= _ANSWERING * len(mine)

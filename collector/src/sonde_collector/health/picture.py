@@ -5,6 +5,7 @@ are looked at one by one.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import groupby
 from math import inf
 
 import numpy as np
@@ -127,33 +128,60 @@ def newest(seen: Picture, fit: NDArray[np.int64]) -> dict[int, float]:
     return dict(zip(objects.tolist(), last.tolist(), strict=True))
 
 
-def failing_since(seen: Picture, fit: NDArray[np.int64]) -> Iterator[tuple[int, float | None]]:
-    """Give each object that a fit vantage has measured lately, and since when everything of it fails.
+@frozen
+class Outage:
+    """Whether an object works at all, by its newest results.
 
-    None = the newest result of some series is a success; -inf = for longer than is remembered.
+    Attributes:
+        works: something of it has succeeded since anything of it failed.
+        since: first failure, where it does not work and as many vantages as it takes say so; -inf = longer
+            ago than is remembered; None = it works, or too few have looked since.
+    """
+
+    works: bool
+    since: float | None
+
+
+def outages(seen: Picture, fit: NDArray[np.int64]) -> Iterator[tuple[int, Outage]]:
+    """Give each object that a fit vantage has measured lately, and whether it works.
+
+    A success from before the first failure is no sign that it works: that vantage has not looked since.
     """
     if not len(seen.starts):
         return
     verdicts, starts, ends = seen.verdicts, seen.starts, seen.ends
-    last_ok = _last(seen, verdicts["ok"] != 0)
     counts = np.flatnonzero(seen.fresh & np.isin(verdicts["probe"][starts], fit))
-    since: dict[int, float | None] = {}
-    for series in counts.tolist():
-        one = int(verdicts["object"][starts[series]])
-        first = int(last_ok[series]) + 1
-        if first == ends[series]:
-            since[one] = None
-        elif since.get(one, inf) is not None:
-            at = -inf if first == starts[series] else float(verdicts["at_us"][first]) / US
-            # A series that began in the stretch does not make its failure an old one.
-            known = since.get(one)
-            since[one] = at if known is None else _first(known, at)
-    yield from since.items()
+    first = _last(seen, verdicts["ok"] != 0) + 1
+    works = first == ends
+    old = first == starts
+    at = verdicts["at_us"] / US
+    begun = np.where(works, inf, np.where(old, -inf, at[np.minimum(first, ends - 1)]))
+    listed = zip(
+        verdicts["object"][starts[counts]].tolist(),
+        verdicts["probe"][starts[counts]].tolist(),
+        begun[counts].tolist(),
+        at[ends[counts] - 1].tolist(),
+        strict=True,
+    )
+    for one, group in groupby(listed, key=_object):
+        yield one, _outage([row[1:] for row in group], seen.settings[one])
 
 
-def _first(one: float, other: float) -> float:
-    finite = [at for at in (one, other) if at != -inf]
-    return min(finite, default=-inf)
+def _object(row: tuple[int, int, float, float]) -> int:
+    return row[0]
+
+
+def _outage(series: list[tuple[int, float, float]], settings: Settings) -> Outage:
+    """Give the outage that series tell: vantage, when its failures began (inf = it works), newest result."""
+    failing = [begun for _, begun, _ in series if begun != inf]
+    if not failing:
+        return Outage(works=True, since=None)
+    since = min((begun for begun in failing if begun != -inf), default=-inf)
+    if any(begun == inf and newest >= since for _, begun, newest in series):
+        return Outage(works=True, since=None)
+    vantages = {vantage for vantage, _, _ in series}
+    failed = {vantage for vantage, begun, _ in series if begun != inf}
+    return Outage(works=False, since=since if len(failed) >= settings.needed(len(vantages)) else None)
 
 
 def _last(seen: Picture, marked: NDArray[np.bool_]) -> NDArray[np.int64]:

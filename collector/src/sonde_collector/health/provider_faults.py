@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sonde_collector.health import holds, tell
 from sonde_collector.health.entries import Verdicts
 from sonde_collector.health.holds import Begins, Fresh, Hold
-from sonde_collector.health.picture import US, failing_since, picture
+from sonde_collector.health.picture import US, outages, picture
 from sonde_collector.health.tell import Event
 from sonde_collector.health.watched import KINDS, Kind, Watched
 
@@ -122,8 +122,8 @@ def _fresh(
 ) -> Iterable[Fresh]:
     things = watched.things(kind)
     seen = picture(verdicts, {thing.id: thing.settings for thing in things.values()}, now)
-    for one, since in failing_since(seen, np.array(fit, np.int64)):
-        yield Fresh(things[one].key, things[one].provider, since)
+    for one, outage in outages(seen, np.array(fit, np.int64)):
+        yield Fresh(things[one].key, things[one].provider, outage.works, outage.since)
 
 
 def _servers(watched: Watched, provider: int) -> NDArray[np.int64]:
