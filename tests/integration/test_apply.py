@@ -240,3 +240,15 @@ def test_a_change_is_notified(fleet: Fleet, database_url: str) -> None:
         heard = list(listener.notifies(timeout=10, stop_after=1))
         assert len(heard) == 1
         assert list(listener.notifies(timeout=0)) == []
+
+
+def test_a_vantages_weight_is_the_files(fleet: Fleet) -> None:
+    """A weight is 1 where the file says nothing, and what it says once it does."""
+    fleet.apply(FLEET)
+    weights = "SELECT weight FROM sonde.vantages JOIN probe_locations ON id = probe_id ORDER BY code"
+    assert fleet.rows(weights) == [(1,), (1,)]
+    applied = fleet.apply(FLEET.replace("monthly_gb = 50", "monthly_gb = 50\nweight = 2.5"))
+    assert [(each.key, each.fields) for each in applied.changes] == [("lon1", {"weight": (1, 2.5)})]
+    assert fleet.rows(weights) == [(1,), (2.5,)]
+    with pytest.raises(ConfigError, match="weight"):
+        fleet.apply(FLEET.replace("monthly_gb = 50", "weight = 0"))

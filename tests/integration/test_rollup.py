@@ -210,6 +210,27 @@ def test_performance_rollups_equal_brute_force(url: str, seed: int) -> None:
                 )
                 assert found[key] == expected, key
         _check_latest(conn, rows)
+        _check_server_days(conn)
+
+
+# Against what the same days give now: a mark that was lost while others wrote would show.
+_SERVER_DAYS = """
+SELECT kept.server_id, kept.day FROM sonde.server_days kept
+FULL JOIN sonde.server_day_figures('-infinity', 'infinity', NULL, NULL) made USING (server_id, day)
+WHERE (kept.sample_count, kept.connection_count, kept.download_total, kept.ping_total)
+      IS DISTINCT FROM (made.sample_count, made.connection_count, made.download_total, made.ping_total)
+UNION ALL
+SELECT kept.server_id, kept.today FROM sonde.server_week kept
+FULL JOIN sonde.server_windows(7, NULL) made USING (server_id)
+WHERE (kept.sample_count, kept.connection_ok, kept.median_ping)
+      IS DISTINCT FROM (made.sample_count, made.connection_ok, made.median_ping)
+"""
+
+
+def _check_server_days(conn: psycopg.Connection) -> None:
+    """Days and weeks of servers are those of their vantages' days."""
+    assert conn.execute("SELECT count(*) > 0 FROM sonde.server_week").fetchone() == (True,)
+    assert conn.execute(_SERVER_DAYS).fetchall() == []
 
 
 def _check_latest(conn: psycopg.Connection, rows: Sequence[Row]) -> None:
