@@ -104,7 +104,7 @@ async def test_readers_have_no_right_to_write(url: str) -> None:
 
 def test_a_database_that_is_away_is_a_503() -> None:
     """While PostgreSQL is down all that needs it is a 503, with a key too; when it is back, all is well."""
-    server = Server()
+    server = Server(durable=True)  # what it said it has, it has after the kill
     try:
         server.start()
         url = server.create("away")
