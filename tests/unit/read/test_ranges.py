@@ -50,7 +50,9 @@ def test_age_makes_it_coarser() -> None:
     """What is no longer kept so finely comes from the next tier; asked for by name, it is archived."""
     lo, hi = ago(days=40), ago(days=40) + dt.timedelta(hours=1)
     assert choose(lo, hi, now=NOW, kept=KEPT).tier == "hourly"
-    assert choose(lo, hi, now=NOW, kept=KEPT, tiers=ENDPOINT).tier == "hour"
+    assert choose(lo, hi, now=NOW, kept=KEPT, tiers=ENDPOINT).tier == "minute"
+    early = lo - dt.timedelta(days=60), hi - dt.timedelta(days=60)
+    assert choose(*early, now=NOW, kept=KEPT, tiers=ENDPOINT).tier == "hour"
     with pytest.raises(Archived, match="no longer holds every minute: the archive does, and by the hour"):
         choose(lo, hi, now=NOW, step="minute", kept=KEPT)
     lo, hi = ago(days=400), ago(days=400) + dt.timedelta(hours=1)

@@ -99,7 +99,7 @@ def trend(config: CollectorConfig, args: argparse.Namespace) -> int:
                 hi=hi,
                 step=args.step,
                 vantage=args.vantage,
-                kept=Kept(raw=dt.timedelta(seconds=config.retention.raw)),
+                kept=Kept.by(config.retention),
             )
         except (answers.UnknownName, answers.BadArgument, RangeError) as error:
             return _refuse(error)

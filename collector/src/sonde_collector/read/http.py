@@ -1,6 +1,5 @@
 """The collector's HTTP port: probes, metrics and the read API behind one door."""
 
-import datetime as dt
 import socket
 
 import uvicorn
@@ -40,7 +39,7 @@ class HttpPort:
         self._reader = Reader(
             database.url, connections=settings.connections, timeout_s=settings.statement_timeout
         )
-        kept = Kept(raw=dt.timedelta(seconds=config.retention.raw))
+        kept = Kept.by(config.retention)
         self._api = Api(self._reader, metrics.registry, most_series=settings.metrics_series, kept=kept)
 
     def listen(self) -> socket.socket:

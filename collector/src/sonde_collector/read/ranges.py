@@ -6,9 +6,11 @@ raw rows. So the step decides, and the age only whether the step is still kept.
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Self
 
 from attrs import frozen
+
+from sonde_collector.config import Retention
 
 Step = Literal["minute", "hour", "day", "month"]
 Tier = Literal["raw", "hourly", "daily", "minute", "hour", "day", "month"]
@@ -50,12 +52,23 @@ class Kept:
     """How long the tiers stay in PostgreSQL; days and months stay for ever.
 
     Attributes:
-        raw: single results, and minutes of targets.
+        raw: single results.
         hourly: hours.
+        minute: minutes of targets.
     """
 
     raw: dt.timedelta = dt.timedelta(days=30)
     hourly: dt.timedelta = dt.timedelta(days=365)
+    minute: dt.timedelta = dt.timedelta(days=90)
+
+    @classmethod
+    def by(cls, retention: Retention) -> Self:
+        """Give what these settings keep; a rollup never goes before what it is made from."""
+        return cls(
+            raw=dt.timedelta(seconds=retention.raw),
+            hourly=dt.timedelta(seconds=max(retention.hourly, retention.raw)),
+            minute=dt.timedelta(seconds=max(retention.minute, retention.raw)),
+        )
 
 
 KEPT = Kept()
@@ -107,7 +120,7 @@ def choose(
     if lo >= hi:
         raise RangeError(f"the range is empty: {lo.isoformat()} is not before {hi.isoformat()}")
     if step is None:
-        fits = (each for each in STEPS if hi - lo <= _LONGEST[each] and _is_kept(each, lo, now, kept))
+        fits = (each for each in STEPS if hi - lo <= _LONGEST[each] and _is_kept(tiers[each], now - lo, kept))
         last: Step = "month"
         found = next(fits, last)
         return Choice(tiers[found], found, floor(lo, found))
@@ -116,8 +129,8 @@ def choose(
         raise RangeError(
             f"that is more than {MOST_BUCKETS} buckets: ask for a longer step or a shorter range"
         )
-    if not _is_kept(chosen, lo, now, kept):
-        coarser = next(each for each in STEPS if _is_kept(each, lo, now, kept))
+    if not _is_kept(tiers[chosen], now - lo, kept):
+        coarser = next(each for each in STEPS if _is_kept(tiers[each], now - lo, kept))
         raise Archived(
             f"of {lo:%Y-%m-%d} the database no longer holds every {chosen}: the archive does, and by the "
             f"{coarser} it can be had here"
@@ -155,6 +168,11 @@ def _step(name: str) -> Step:
     raise RangeError(f'step must be one of {", ".join(STEPS)}, not "{name}"')
 
 
-def _is_kept(step: Step, lo: dt.datetime, now: dt.datetime, kept: Kept) -> bool:
-    limits = {"minute": kept.raw, "hour": kept.hourly}
-    return step not in limits or now - lo <= limits[step]
+def _is_kept(tier: Tier, age: dt.timedelta, kept: Kept) -> bool:
+    limits: Mapping[Tier, dt.timedelta] = {
+        "raw": kept.raw,
+        "minute": kept.minute,
+        "hourly": kept.hourly,
+        "hour": kept.hourly,
+    }
+    return tier not in limits or age <= limits[tier]
