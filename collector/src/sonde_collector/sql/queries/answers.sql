@@ -12,7 +12,8 @@ SELECT CASE %(kind)s
 END;
 
 -- name: answers_ranking
--- A page of the ranking; only its servers are asked for platforms, protocols and age.
+-- A page of the ranking; only its servers are asked for platforms, protocols and age. A check of more than thirty days ago
+-- says nothing of what a server unlocks.
 SELECT coalesce(k.key, s.hostname, host(s.ip_address)) AS server, best.server_id, p.slug AS provider, p.name AS provider_name,
   c.name AS city, co.iso_code AS country, co.name AS country_name, sonde.protocols_of(best.server_id) AS protocols,
   best.avg_download AS avg_download_mbps, best.median_download AS median_download_mbps, best.download_count,
@@ -21,7 +22,7 @@ SELECT coalesce(k.key, s.hostname, host(s.ip_address)) AS server, best.server_id
   best.connection_count, best.connection_ok, best.uptime_pct, best.uptime_low AS uptime_low_pct,
   best.uptime_high AS uptime_high_pct, best.uptime_samples, best.sample_count, best.vantages,
   newest.at AS newest_at, extract(epoch FROM now() - newest.at)::float8 AS age_s,
-  sonde.unlocked(best.server_id, now() - %(days)s::int * interval '1 day') AS platforms,
+  sonde.unlocked(best.server_id, now() - least(%(days)s::int, 30) * interval '1 day') AS platforms,
   best.by_uptime, best.by_speed, best.by_ping
 FROM sonde.ranking(%(days)s::int, %(vantages)s::smallint[], %(country)s::int, %(provider)s::int, %(protocol)s::int,
                    %(after)s::float8[], %(limit)s::int) best
