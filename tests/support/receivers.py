@@ -112,6 +112,8 @@ class Webhook:
             if answer.reset:
                 linger = struct.pack("ii", 1, 0)
                 handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                handler.close_connection = True
+                handler.rfile.close()  # a socket is closed once its files are
                 handler.connection.close()
                 return
             handler.send_response(answer.status)
