@@ -67,7 +67,7 @@ def test_results_of_both_checks_from_both_agents_arrive(tmp_path: Path) -> None:
 
 @pytest.mark.root
 def test_tunnels_of_every_protocol_are_measured_and_ranked(tmp_path: Path) -> None:
-    """A demo of 90 seconds gets through servers of every protocol, and fills what ranks them."""
+    """90 seconds of demo get through servers of every protocol, ranks them, and tells of one that is down."""
     if os.geteuid() or missing_programs():
         pytest.skip(f"needs root and {', '.join(missing_programs()) or 'nothing else'}")
     folder = tmp_path / "demo"
@@ -76,7 +76,10 @@ def test_tunnels_of_every_protocol_are_measured_and_ranked(tmp_path: Path) -> No
     config = folder / "collector.toml"
     through = "(SELECT DISTINCT protocol_id FROM performance_logs WHERE connection_success) AS protocol"
     assert rows(config, through) == 4, done.stdout
-    assert rows(config, "performance_logs WHERE connection_success IS FALSE") == 0, done.stdout
+    others = "performance_logs JOIN sonde.server_keys USING (server_id) WHERE key NOT LIKE 'lab-us-%'"
+    assert rows(config, f"{others} AND connection_success IS FALSE") == 0, done.stdout
+    assert "ike-us goes down" in done.stdout
+    assert 'critical: server "lab-us-chi-ike-001" is UNHEALTHY' in done.stdout
     assert rows(config, "performance_logs WHERE download_mbps > 1") > 0, done.stdout
     assert rows(config, "sonde.performance_held") == 0, done.stdout
     latest = "(SELECT DISTINCT server_id FROM sonde.server_latest WHERE connection_success) AS server"

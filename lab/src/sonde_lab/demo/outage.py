@@ -3,9 +3,9 @@
 from sonde_lab.lab import Lab
 from sonde_lab.programs import LabError
 
-LASTS_S = 22.0
+LASTS_S = 25.0
 _BACK_BEFORE_END_S = 23.0  # so that its return is measured and told too
-_FIRST_AT_S = 15.0
+_FIRST_AT_S = 10.0
 _AT_S = 60.0  # where nothing says how long the demo lasts
 
 _DOWN = """\

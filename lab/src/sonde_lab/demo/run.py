@@ -222,7 +222,8 @@ class _Demo:
 def _answers_of(places: Places, view: watch.View) -> str:
     """Give the ranking, and the trend of one server, as the collector's own commands print them."""
     ask = [["ranking", "--days", "1"]]
-    measured = [line.target for line in view.tunnels] + [line.target for line in view.pings]
+    fast = [line.target for line in view.tunnels if line.download_mbps is not None]
+    measured = [*fast, *(line.target for line in view.tunnels), *(line.target for line in view.pings)]
     ask += [["trend", measured[0], "--days", "1"]] if measured else []
     return "\n".join(_command("sonde-collector", *words, "--config", places.collector_toml) for words in ask)
 

@@ -249,7 +249,7 @@ wait = "1s"
 key = "watch"
 checks = ["connection"]
 servers = ["lab-us-*"]
-every = "4s"
+every = "7s"
 
 [plan.connection]
 handshake_only = true
