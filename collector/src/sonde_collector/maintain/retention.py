@@ -29,7 +29,12 @@ _STOP_S = 10.0
 _log = structlog.get_logger()
 
 # Tables without partitions: small, and deleted from where their retention is set.
-_RECORDS = (("sonde.events", "at"), ("sonde.gaps", "recorded_at"), ("sonde.rejected_results", "rejected_at"))
+_RECORDS = (
+    ("sonde.events", "at"),
+    ("sonde.gaps", "recorded_at"),
+    ("sonde.health_changes", "at"),
+    ("sonde.rejected_results", "rejected_at"),
+)
 _DAILY = (("sonde.performance_daily", "day"), ("sonde.endpoint_day", "bucket"))
 
 
