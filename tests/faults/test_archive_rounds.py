@@ -100,7 +100,9 @@ class Round:
         program = Program(
             "sonde-collector", *command, "--config", str(self.config), log=self.directory / "log"
         )
-        wanted, delay = self.chance.randrange(7 * 4), self.chance.uniform(0, 0.05)
+        # At 0 it has only begun to roll up what must be counted first.
+        wanted = self.chance.choice((0, self.chance.randrange(7 * 4), self.chance.randrange(7 * 4)))
+        delay = self.chance.uniform(0, 0.05)
         how = self.chance.choice(("process", "process", "backends", "server"))
         program.start()
         deadline = time.monotonic() + 60
