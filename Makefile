@@ -14,7 +14,8 @@ APT_NODE := $(shell command -v npm >/dev/null || echo nodejs npm)
 APT_TEST := $(APT_LAB) $(APT_NODE) curl faketime pgbouncer tcpdump
 APT_BENCH := $(APT_LAB) fping prometheus-blackbox-exporter tcpdump
 
-PYTEST := $(BIN)/pytest -q -n 2 --dist loadgroup
+# Three for two cores: most tests wait for a network, a clock or another program most of the time.
+PYTEST := $(BIN)/pytest -q -n 3 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast soak bench lint proto lock clean apt-demo apt-test apt-bench

@@ -79,7 +79,7 @@ def test_trend(cli: Cli) -> None:
     assert len(lines) == 3
     assert lines[-1].startswith((NOW - dt.timedelta(minutes=5)).strftime("%Y-%m-%d"))
     told = json.loads(
-        cli("trend", "s1", "--days", "2", "--step", "hour", "--vantage", "ams1", "--json").stdout
+        cli("trend", "s1", "--days", "1", "--step", "hour", "--vantage", "ams1", "--json").stdout
     )
     assert (told["tier"], told["step"], len(told["buckets"])) == ("hourly", "hour", 1)
     assert json.loads(cli("trend", "s2", "--json").stdout)["buckets"] == []

@@ -40,7 +40,12 @@ async def test_connect_proxy() -> None:
     """With proxy= the connection is asked for with CONNECT, and nothing goes the direct way."""
     asked: list[bytes] = []
 
+    serving: set[asyncio.Task[None]] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
         asked.append((await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0])
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", collector.port)
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -50,7 +55,11 @@ async def test_connect_proxy() -> None:
                 sink.write(data)
             sink.close()
 
-        await asyncio.gather(pump(reader, up_writer), pump(up_reader, writer), return_exceptions=True)
+        try:
+            await asyncio.gather(pump(reader, up_writer), pump(up_reader, writer), return_exceptions=True)
+        finally:
+            for each in (writer, up_writer):
+                each.transport.abort()
 
     async with scripted_collector() as collector:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -58,6 +67,9 @@ async def test_connect_proxy() -> None:
         async with server:
             channels = Channels(f"localhost:{collector.port}", proxy=f"http://127.0.0.1:{port}")
             assert (await hello(channels)).database_id
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
     assert asked == [f"CONNECT localhost:{collector.port} HTTP/1.1".encode()]
 
 

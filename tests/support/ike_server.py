@@ -49,7 +49,7 @@ class IkeServer:
         conf = at.folder / "strongswan.conf"
         conf.write_text(
             f"charon-systemd {{\n load = {_PLUGINS}\n journal {{\n default = -1\n }}\n"
-            f" filelog {{\n stdout {{\n default = 1\n flush_line = yes\n }}\n }}\n {settings}\n"
+            f" filelog {{\n stderr {{\n default = 1\n }}\n }}\n {settings}\n"  # stdout would be held back
             f" plugins {{\n vici {{\n socket = unix://{self._path}\n }}\n"
             " kernel-libipsec {\n load = yes\n }\n }\n}\n"
         )

@@ -64,6 +64,8 @@ class Wire:
         self.folder = folder
         self.provider, self.host = Place(), Place()
         self._started: list[subprocess.Popen[bytes]] = []
+        for place in (self.provider, self.host):  # no address that comes, or changes, a second later
+            place.run("echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad")
         shell(
             f"ip link add wire{self.provider.pid} netns {self.provider.pid} type veth peer name eth0 "
             f"netns {self.host.pid}",

@@ -225,6 +225,7 @@ def test_a_refused_account_is_no_dead_server(fleet: LabFleet, capture: Path) -> 
     assert fleet.one("SELECT count(*) FROM performance_logs WHERE credential = %s", EXPIRED) == 0
     eventually(lambda: _is_told_truly(fleet), 20, fleet.story)
     assert fleet.rows(_EVENTS) == [{"kind": "credential_refused", "subject": EXPIRED}]
+    assert {row["server"] for row in fleet.rows(_DOWN)} <= {row["server"] for row in fleet.rows(_FAILED)}
 
 
 def test_a_resumed_account_is_tried_again(fleet: LabFleet) -> None:
@@ -286,7 +287,12 @@ _HELD = """
 SELECT held_because, credential, failure, count(DISTINCT server_id) AS servers FROM sonde.performance_held
 WHERE credential <> 'lab' GROUP BY 1, 2, 3
 """
-_EVENTS = "SELECT kind, subject FROM sonde.events ORDER BY at"
+_EVENTS = "SELECT kind, subject FROM sonde.events WHERE kind <> 'health_changed' ORDER BY at"
+_DOWN = "SELECT DISTINCT subject AS server FROM sonde.events WHERE kind = 'health_changed'"
+_FAILED = """
+SELECT DISTINCT key AS server FROM performance_logs JOIN sonde.server_keys USING (server_id)
+WHERE NOT connection_success AND (failure <> 'auth' OR credential = 'lab')
+"""
 _UPTIME = """
 SELECT server_id, probe_id, uptime_pct FROM {} ORDER BY server_id, probe_id, {}
 """

@@ -112,6 +112,7 @@ def test_server_hears_goodbye(at: Wire, authority: Authority, server: IkeServer)
     """When a tunnel is taken down its session ends at the server at once."""
     before = server.said().count("received DELETE for IKE_SA")
     tunnel = at.tunnel(**ike_profile(authority))
+    assert not tunnel.failed, (tunnel.detail, server.said())
     assert tunnel.down_ms < 1000
     eventually(lambda: server.said().count("received DELETE for IKE_SA") > before, 2, server.said)
 
