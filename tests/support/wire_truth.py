@@ -66,18 +66,22 @@ def transport(records: Sequence[Record]) -> list[Record]:
     return sorted((one for one in records if one.size not in plain), key=lambda one: one.at_s)
 
 
-def flights(records: Sequence[Record], took_ms: float, slack_ms: float) -> Flights:
+def flights(
+    records: Sequence[Record], took_ms: float, slack_ms: float, first_bytes: int | None = None
+) -> Flights:
     """Follows a handshake back from its last answer: each packet to what came just before it was sent.
 
     Args:
         records: of one path, of one run.
         took_ms: how long the handshake is said to have taken.
         slack_ms: after the last answer, in which whoever says so may have noticed it.
+        first_bytes: size of its first packet; None = it is the first that our end sends. A WireGuard server
+            calls for a customer who left without a word, and the host answers that nobody is there.
     """
     packets = transport(records)
-    began = packets[0].at_s
+    began = next(one.at_s for one in packets if not one.down and first_bytes in (None, one.size))
     until = began + (took_ms + slack_ms) / 1e3
-    at = max((one for one in packets if one.down and _out(one) <= until), key=_out)
+    at = max((one for one in packets if one.down and began < one.at_s and _out(one) <= until), key=_out)
     rounds, line, think = 0, 0.0, {True: 0.0, False: 0.0}
     while True:
         line += at.delay_ms
