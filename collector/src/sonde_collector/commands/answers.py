@@ -80,7 +80,8 @@ def ranking(config: CollectorConfig, args: argparse.Namespace) -> int:
     if args.json:
         say_json(rows)
     else:
-        _say(f"Servers by the last {args.days} days", _RANKING, rows)
+        last = "day" if args.days == 1 else f"{args.days} days"
+        _say(f"Servers by the last {last}", _RANKING, rows)
     return 0
 
 
