@@ -11,7 +11,7 @@ APT_LAB := charon-systemd dnsmasq-base gcc iperf3 iproute2 iputils-ping libc6-de
 	wireguard-go wireguard-tools
 # Debian's npm brings three hundred packages: only where none is there yet.
 APT_NODE := $(shell command -v npm >/dev/null || echo nodejs npm)
-APT_TEST := $(APT_LAB) $(APT_NODE) curl faketime pgbouncer tcpdump
+APT_TEST := $(APT_LAB) $(APT_NODE) curl faketime pgbouncer postgresql tcpdump
 APT_BENCH := $(APT_LAB) fping prometheus-blackbox-exporter tcpdump
 
 # Three for two cores: most tests wait for a network, a clock or another program most of the time.
