@@ -17,6 +17,7 @@ from support.endpoints import DNS, HTTP
 from support.programs import eventually
 from support.vantage import EXIT_URL, WAYS, Vantage, Way, connection
 
+from sonde_lab import faults
 from sonde_lab.lab import Lab
 from sonde_proto.v1 import control_pb2
 from sonde_proto.v1 import results_pb2 as pb
@@ -37,6 +38,9 @@ BACKENDS = {
     "OpenVPN-TCP": "openvpn",
     "IKEv2": "charon",
 }
+
+
+FAULTY = {address for host in faults.HOSTS.values() for address in (host.ipv4, host.ipv6)}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +68,8 @@ def seen_as(packet: Packet, way: Way) -> str:
         "transport": peer == server and way.carries(packet.protocol, port),
         "baseline": peer == server and kind in ECHOES,
         "own address": (peer, port, packet.protocol) == (*ASKED_FOR_EXIT, socket.IPPROTO_TCP),
-        "to an earlier run": any(one.carries(packet.protocol, port) for one in late),
+        "to an earlier run": any(one.carries(packet.protocol, port) for one in late)
+        or (came and peer in FAULTY),
     }
     return next((name for name, is_so in may_be.items() if is_so), "")
 

@@ -50,7 +50,7 @@ async def garbage_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWri
     """Answer whatever comes with random bytes, and hang up when the client does."""
     try:
         while await reader.read(4096):
-            writer.write(os.urandom(256))
+            writer.write(b"\xff\xff" + os.urandom(254))  # to OpenVPN a length that none of its packets has
             await writer.drain()
     except OSError:
         pass
