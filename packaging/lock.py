@@ -17,17 +17,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SCRATCH = ROOT / "var" / "lock"
 LOCK = ROOT / "requirements.lock"
-MEMBERS = ("proto", "agent", "collector", "lab")
+MEMBERS = ("proto", "unlock", "rules", "agent", "collector", "lab")
 
 
 def requirements() -> list[str]:
-    """Return what packaging/requirements.in and the four distributions ask for, other than each other."""
+    """Return what packaging/requirements.in and the distributions ask for, other than each other."""
     wanted = (ROOT / "packaging" / "requirements.in").read_text().splitlines()
     for member in MEMBERS:
         project = tomllib.loads((ROOT / member / "pyproject.toml").read_text())["project"]
         extras = project.get("optional-dependencies", {}).values()
-        wanted += project["dependencies"] + [line for extra in extras for line in extra]
-    return [line for line in wanted if not re.match(r"sonde-(proto|agent|collector|lab)\b", line)]
+        wanted += project.get("dependencies", []) + [line for extra in extras for line in extra]
+    return [
+        line for line in wanted if not re.match(r"sonde-(proto|unlock|rules|agent|collector|lab)\b", line)
+    ]
 
 
 def main() -> int:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make .venv: the pinned packages, then the four distributions, editable. Writes the stamp when it is complete.
+# Make .venv: the pinned packages, then the distributions, editable. Writes the stamp when it is complete.
 #
 # usage: [PYTHON=python3.12] packaging/setup.sh STAMP
 set -eu
@@ -33,5 +33,5 @@ pip() {
     .venv/bin/python -m pip --disable-pip-version-check --quiet install "$@"
 }
 pip --require-hashes -r requirements.lock
-pip --no-deps --no-build-isolation -e proto -e agent -e collector -e lab
+pip --no-deps --no-build-isolation -e proto -e unlock -e rules -e agent -e collector -e lab
 touch "$stamp"

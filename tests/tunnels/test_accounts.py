@@ -219,9 +219,8 @@ def test_a_refused_account_is_no_dead_server(fleet: LabFleet, capture: Path) -> 
     eventually(lambda: fleet.one(_MISSED, "credential", "accounts/%/OpenVPN-TCP") >= 3, 30, fleet.story)
     eventually(lambda: fleet.one(_STUBBORN), 15, fleet.story)
     fleet.apply({GOOD: ACCOUNT + "5", EXPIRED: ACCOUNT + "5", WIREGUARD: ACCOUNT + "5"}, "")
-    (held,) = fleet.rows(_HELD)
-    assert held.pop("servers") == len(HOSTS)
-    assert held == {"held_because": "credential refused", "credential": EXPIRED, "failure": "auth"}
+    held = eventually(lambda: _held_everywhere(fleet), 30, fleet.story)
+    assert held == [{"credential": EXPIRED, "failure": "auth", "refused": True, "servers": len(HOSTS)}]
     assert fleet.one("SELECT count(*) FROM performance_logs WHERE credential = %s", EXPIRED) == 0
     eventually(lambda: _is_told_truly(fleet), 20, fleet.story)
     assert fleet.rows(_EVENTS) == [{"kind": "credential_refused", "subject": EXPIRED}]
@@ -283,9 +282,12 @@ _STUBBORN = """
 SELECT count(*) FROM performance_logs
 WHERE credential = 'lab' AND failure = 'auth' AND stage = 'auth' AND NOT connection_success
 """
+# A busy host's agents are now and then not ready: what they say is held for that, and may hold anything.
 _HELD = """
-SELECT held_because, credential, failure, count(DISTINCT server_id) AS servers FROM sonde.performance_held
-WHERE credential <> 'lab' GROUP BY 1, 2, 3
+SELECT credential, failure, bool_or(held_because = 'credential refused') AS refused,
+       count(DISTINCT server_id) AS servers
+FROM sonde.performance_held
+WHERE credential <> 'lab' AND (held_because <> 'vantage not ready' OR failure = 'auth') GROUP BY 1, 2
 """
 _EVENTS = "SELECT kind, subject FROM sonde.events WHERE kind <> 'health_changed' ORDER BY at"
 _DOWN = "SELECT DISTINCT subject AS server FROM sonde.events WHERE kind = 'health_changed'"

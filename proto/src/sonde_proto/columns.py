@@ -39,6 +39,7 @@ KINDS: Mapping[str, tuple[type[Message], type[Message]]] = {
     "endpoint": (results_pb2.Endpoint, results_pb2.EndpointColumns),
     "health": (results_pb2.Health, results_pb2.HealthColumns),
     "missed": (results_pb2.Missed, results_pb2.MissedColumns),
+    "unlock": (results_pb2.Unlock, results_pb2.UnlockColumns),
 }
 """Result.payload's field name -> its row message and its columns message."""
 

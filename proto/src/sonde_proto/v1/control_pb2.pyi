@@ -422,6 +422,7 @@ class Task(_message.Message):
     ENDPOINT_FIELD_NUMBER: _builtins.int
     CONNECTION_FIELD_NUMBER: _builtins.int
     THROUGHPUT_FIELD_NUMBER: _builtins.int
+    UNLOCK_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """stable: plan/target[/edge or family]"""
     target: _builtins.str
@@ -440,6 +441,8 @@ class Task(_message.Message):
     def connection(self) -> Global___ConnectionSpec: ...
     @_builtins.property
     def throughput(self) -> Global___ThroughputSpec: ...
+    @_builtins.property
+    def unlock(self) -> Global___UnlockSpec: ...
     def __init__(
         self,
         *,
@@ -452,12 +455,13 @@ class Task(_message.Message):
         endpoint: Global___EndpointSpec | None = ...,
         connection: Global___ConnectionSpec | None = ...,
         throughput: Global___ThroughputSpec | None = ...,
+        unlock: Global___UnlockSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["connection", b"connection", "endpoint", b"endpoint", "ping", b"ping", "spec", b"spec", "throughput", b"throughput"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["connection", b"connection", "endpoint", b"endpoint", "ping", b"ping", "spec", b"spec", "throughput", b"throughput", "unlock", b"unlock"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class", b"class", "connection", b"connection", "endpoint", b"endpoint", "group", b"group", "interval_ms", b"interval_ms", "key", b"key", "ping", b"ping", "spec", b"spec", "target", b"target", "throughput", b"throughput", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class", b"class", "connection", b"connection", "endpoint", b"endpoint", "group", b"group", "interval_ms", b"interval_ms", "key", b"key", "ping", b"ping", "spec", b"spec", "target", b"target", "throughput", b"throughput", "timeout_ms", b"timeout_ms", "unlock", b"unlock"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["ping", "endpoint", "connection", "throughput"]  # noqa: Y015
+    _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["ping", "endpoint", "connection", "throughput", "unlock"]  # noqa: Y015
     _WhichOneofArgType_spec: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_spec) -> _WhichOneofReturnType_spec | None: ...
 
@@ -506,7 +510,7 @@ class ConnectionSpec(_message.Message):
 
     @_builtins.property
     def inside(self) -> _containers.RepeatedCompositeFieldContainer[Global___Task]:
-        """run in the tunnel: ping, throughput, endpoint; host "" of a ping = the tunnel's gateway"""
+        """run in the tunnel: ping, throughput, endpoint, unlock; host "" of a ping = the tunnel's gateway"""
 
     def __init__(
         self,
@@ -628,6 +632,59 @@ class ThroughputSpec(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ThroughputSpec: _TypeAlias = ThroughputSpec  # noqa: Y015
+
+@_typing.final
+class UnlockSpec(_message.Message):
+    """Unlock rules to evaluate, one after another. The collector names them and nothing more: what they ask is in the
+    pack on the agent, signed by a key of the agent's own configuration.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    FAMILIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnlockRule]: ...
+    @_builtins.property
+    def families(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """4, 6; a result for each rule and family. Empty = 4"""
+
+    def __init__(
+        self,
+        *,
+        rules: _abc.Iterable[Global___UnlockRule] | None = ...,
+        families: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["families", b"families", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnlockSpec: _TypeAlias = UnlockSpec  # noqa: Y015
+
+@_typing.final
+class UnlockRule(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLUG_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    slug: _builtins.str
+    version: _builtins.str
+    """empty = the one in the agent's pack"""
+    def __init__(
+        self,
+        *,
+        slug: _builtins.str = ...,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["slug", b"slug", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnlockRule: _TypeAlias = UnlockRule  # noqa: Y015
 
 @_typing.final
 class PingSpec(_message.Message):

@@ -148,6 +148,7 @@ class Batch(_message.Message):
     ENDPOINT_FIELD_NUMBER: _builtins.int
     HEALTH_FIELD_NUMBER: _builtins.int
     MISSED_FIELD_NUMBER: _builtins.int
+    UNLOCK_FIELD_NUMBER: _builtins.int
     vantage: _builtins.str
     """code of the vantage, <= 10 characters"""
     epoch: _builtins.bytes
@@ -189,6 +190,8 @@ class Batch(_message.Message):
     def health(self) -> _results_pb2.HealthColumns: ...
     @_builtins.property
     def missed(self) -> _results_pb2.MissedColumns: ...
+    @_builtins.property
+    def unlock(self) -> _results_pb2.UnlockColumns: ...
     def __init__(
         self,
         *,
@@ -210,10 +213,11 @@ class Batch(_message.Message):
         endpoint: _results_pb2.EndpointColumns | None = ...,
         health: _results_pb2.HealthColumns | None = ...,
         missed: _results_pb2.MissedColumns | None = ...,
+        unlock: _results_pb2.UnlockColumns | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_offset_us", b"_clock_offset_us", "clock_offset_us", b"clock_offset_us", "endpoint", b"endpoint", "health", b"health", "missed", b"missed", "performance", b"performance"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_offset_us", b"_clock_offset_us", "clock_offset_us", b"clock_offset_us", "endpoint", b"endpoint", "health", b"health", "missed", b"missed", "performance", b"performance", "unlock", b"unlock"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_offset_us", b"_clock_offset_us", "agent_version", b"agent_version", "chain", b"chain", "clock_offset_us", b"clock_offset_us", "config_revision", b"config_revision", "copied", b"copied", "database_id", b"database_id", "endpoint", b"endpoint", "epoch", b"epoch", "first_seq", b"first_seq", "gaps", b"gaps", "health", b"health", "instance", b"instance", "last_seq", b"last_seq", "missed", b"missed", "performance", b"performance", "sent_at_us", b"sent_at_us", "strings", b"strings", "vantage", b"vantage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_offset_us", b"_clock_offset_us", "agent_version", b"agent_version", "chain", b"chain", "clock_offset_us", b"clock_offset_us", "config_revision", b"config_revision", "copied", b"copied", "database_id", b"database_id", "endpoint", b"endpoint", "epoch", b"epoch", "first_seq", b"first_seq", "gaps", b"gaps", "health", b"health", "instance", b"instance", "last_seq", b"last_seq", "missed", b"missed", "performance", b"performance", "sent_at_us", b"sent_at_us", "strings", b"strings", "unlock", b"unlock", "vantage", b"vantage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__clock_offset_us: _TypeAlias = _typing.Literal["clock_offset_us"]  # noqa: Y015
     _WhichOneofArgType__clock_offset_us: _TypeAlias = _typing.Literal["_clock_offset_us", b"_clock_offset_us"]  # noqa: Y015

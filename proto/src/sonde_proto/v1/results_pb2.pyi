@@ -255,6 +255,138 @@ ENGINE_SPEEDTEST: Engine.ValueType  # 3
 ENGINE_NDT7: Engine.ValueType  # 4
 Global___Engine: _TypeAlias = Engine  # noqa: Y015
 
+class _Verdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VERDICT_UNSPECIFIED: _Verdict.ValueType  # 0
+    VERDICT_AVAILABLE: _Verdict.ValueType  # 1
+    """a positive marker was seen"""
+    VERDICT_PARTIAL: _Verdict.ValueType  # 2
+    """part of it; `scope` says which"""
+    VERDICT_NOT_IN_REGION: _Verdict.ValueType  # 3
+    """not offered where the exit is"""
+    VERDICT_PROXY_DETECTED: _Verdict.ValueType  # 4
+    """refused as a VPN or proxy"""
+    VERDICT_BLOCKED: _Verdict.ValueType  # 5
+    """refused, for whatever reason: 403, a challenge page"""
+    VERDICT_RATE_LIMITED: _Verdict.ValueType  # 6
+    """asked too often"""
+    VERDICT_UNSUPPORTED_FAMILY: _Verdict.ValueType  # 7
+    """the platform has no address of that family"""
+    VERDICT_NETWORK_ERROR: _Verdict.ValueType  # 8
+    """no answer came; says nothing of the platform"""
+    VERDICT_INCONCLUSIVE: _Verdict.ValueType  # 9
+    """an answer came that the rule does not know"""
+    VERDICT_NOT_CONFIGURED: _Verdict.ValueType  # 10
+    """the rule needs a secret that this host lacks"""
+
+class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper):
+    """What an unlock check found out. A closed list; its SQL names are the lower-case words after the prefix.
+    There is no default: what no rule recognises is INCONCLUSIVE.
+    """
+
+VERDICT_UNSPECIFIED: Verdict.ValueType  # 0
+VERDICT_AVAILABLE: Verdict.ValueType  # 1
+"""a positive marker was seen"""
+VERDICT_PARTIAL: Verdict.ValueType  # 2
+"""part of it; `scope` says which"""
+VERDICT_NOT_IN_REGION: Verdict.ValueType  # 3
+"""not offered where the exit is"""
+VERDICT_PROXY_DETECTED: Verdict.ValueType  # 4
+"""refused as a VPN or proxy"""
+VERDICT_BLOCKED: Verdict.ValueType  # 5
+"""refused, for whatever reason: 403, a challenge page"""
+VERDICT_RATE_LIMITED: Verdict.ValueType  # 6
+"""asked too often"""
+VERDICT_UNSUPPORTED_FAMILY: Verdict.ValueType  # 7
+"""the platform has no address of that family"""
+VERDICT_NETWORK_ERROR: Verdict.ValueType  # 8
+"""no answer came; says nothing of the platform"""
+VERDICT_INCONCLUSIVE: Verdict.ValueType  # 9
+"""an answer came that the rule does not know"""
+VERDICT_NOT_CONFIGURED: Verdict.ValueType  # 10
+"""the rule needs a secret that this host lacks"""
+Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
+
+class _EvidenceLevel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EvidenceLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EvidenceLevel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EVIDENCE_LEVEL_UNSPECIFIED: _EvidenceLevel.ValueType  # 0
+    EVIDENCE_LEVEL_GEO_API: _EvidenceLevel.ValueType  # 1
+    """where the platform thinks we are"""
+    EVIDENCE_LEVEL_TITLE_PAGE: _EvidenceLevel.ValueType  # 2
+    """the page of a title"""
+    EVIDENCE_LEVEL_ANONYMOUS_SESSION: _EvidenceLevel.ValueType  # 3
+    """a session without an account"""
+    EVIDENCE_LEVEL_PLAYBACK: _EvidenceLevel.ValueType  # 4
+    """a media selector or playback was asked"""
+
+class EvidenceLevel(_EvidenceLevel, metaclass=_EvidenceLevelEnumTypeWrapper):
+    """What an unlock verdict rests on, weakest first."""
+
+EVIDENCE_LEVEL_UNSPECIFIED: EvidenceLevel.ValueType  # 0
+EVIDENCE_LEVEL_GEO_API: EvidenceLevel.ValueType  # 1
+"""where the platform thinks we are"""
+EVIDENCE_LEVEL_TITLE_PAGE: EvidenceLevel.ValueType  # 2
+"""the page of a title"""
+EVIDENCE_LEVEL_ANONYMOUS_SESSION: EvidenceLevel.ValueType  # 3
+"""a session without an account"""
+EVIDENCE_LEVEL_PLAYBACK: EvidenceLevel.ValueType  # 4
+"""a media selector or playback was asked"""
+Global___EvidenceLevel: _TypeAlias = EvidenceLevel  # noqa: Y015
+
+class _Via:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ViaEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Via.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VIA_UNKNOWN: _Via.ValueType  # 0
+    """it was not measured"""
+    VIA_NATIVE: _Via.ValueType  # 1
+    """both ways give the same"""
+    VIA_DNS_PROXY: _Via.ValueType  # 2
+    """only the tunnel's resolver gives it"""
+
+class Via(_Via, metaclass=_ViaEnumTypeWrapper):
+    """How an exit comes to unlock: measured by asking twice, with the tunnel's resolver and with answers of a
+    trusted one.
+    """
+
+VIA_UNKNOWN: Via.ValueType  # 0
+"""it was not measured"""
+VIA_NATIVE: Via.ValueType  # 1
+"""both ways give the same"""
+VIA_DNS_PROXY: Via.ValueType  # 2
+"""only the tunnel's resolver gives it"""
+Global___Via: _TypeAlias = Via  # noqa: Y015
+
+class _Fidelity:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FidelityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fidelity.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FIDELITY_UNSPECIFIED: _Fidelity.ValueType  # 0
+    FIDELITY_BROWSER_TLS: _Fidelity.ValueType  # 1
+    FIDELITY_PLAIN_TLS: _Fidelity.ValueType  # 2
+    """of this program: whoever refuses that says nothing of the exit"""
+
+class Fidelity(_Fidelity, metaclass=_FidelityEnumTypeWrapper):
+    """Whose TLS the platform saw."""
+
+FIDELITY_UNSPECIFIED: Fidelity.ValueType  # 0
+FIDELITY_BROWSER_TLS: Fidelity.ValueType  # 1
+FIDELITY_PLAIN_TLS: Fidelity.ValueType  # 2
+"""of this program: whoever refuses that says nothing of the exit"""
+Global___Fidelity: _TypeAlias = Fidelity  # noqa: Y015
+
 @_typing.final
 class Result(_message.Message):
     """One result. `measured_at_us` says when the run began."""
@@ -267,6 +399,7 @@ class Result(_message.Message):
     ENDPOINT_FIELD_NUMBER: _builtins.int
     HEALTH_FIELD_NUMBER: _builtins.int
     MISSED_FIELD_NUMBER: _builtins.int
+    UNLOCK_FIELD_NUMBER: _builtins.int
     measured_at_us: _builtins.int
     target: _builtins.str
     """stable key of the server or target; empty for what concerns the vantage itself"""
@@ -278,6 +411,8 @@ class Result(_message.Message):
     def health(self) -> Global___Health: ...
     @_builtins.property
     def missed(self) -> Global___Missed: ...
+    @_builtins.property
+    def unlock(self) -> Global___Unlock: ...
     def __init__(
         self,
         *,
@@ -287,12 +422,13 @@ class Result(_message.Message):
         endpoint: Global___Endpoint | None = ...,
         health: Global___Health | None = ...,
         missed: Global___Missed | None = ...,
+        unlock: Global___Unlock | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "health", b"health", "missed", b"missed", "payload", b"payload", "performance", b"performance"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "health", b"health", "missed", b"missed", "payload", b"payload", "performance", b"performance", "unlock", b"unlock"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "health", b"health", "measured_at_us", b"measured_at_us", "missed", b"missed", "payload", b"payload", "performance", b"performance", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "health", b"health", "measured_at_us", b"measured_at_us", "missed", b"missed", "payload", b"payload", "performance", b"performance", "target", b"target", "unlock", b"unlock"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["performance", "endpoint", "health", "missed"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["performance", "endpoint", "health", "missed", "unlock"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
@@ -1477,3 +1613,240 @@ class MissedColumns(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MissedColumns: _TypeAlias = MissedColumns  # noqa: Y015
+
+@_typing.final
+class Unlock(_message.Message):
+    """One unlock check: one rule, one family, through one exit. Target: the server; empty = direct from the vantage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    RULE_VERSION_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    FAMILY_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    VIA_FIELD_NUMBER: _builtins.int
+    FIDELITY_FIELD_NUMBER: _builtins.int
+    RESPONSE_MS_FIELD_NUMBER: _builtins.int
+    EXCHANGES_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    platform: _builtins.str
+    """slug of the rule"""
+    rule_version: _builtins.str
+    """of the rule that judged"""
+    verdict: Global___Verdict.ValueType
+    scope: _builtins.str
+    """of PARTIAL, and what AVAILABLE covers: full, originals, storefront, ..."""
+    region: _builtins.str
+    """ISO 3166 alpha-2: where the platform thinks we are"""
+    family: _builtins.int
+    """4 or 6"""
+    level: Global___EvidenceLevel.ValueType
+    via: Global___Via.ValueType
+    fidelity: Global___Fidelity.ValueType
+    response_ms: _builtins.float
+    """all exchanges together, without what we waited between them"""
+    exchanges: _builtins.int
+    """requests that were sent, redirects too"""
+    detail: _builtins.str
+    """the step and marker that decided, or why nothing did; at most 200 characters"""
+    evidence: _builtins.str
+    """JSON object of what decided: no account, cookie, body or full exit address; at most 4 KiB"""
+    protocol: _builtins.str
+    """of the tunnel, as in table protocols; unset = direct, the canary"""
+    credential: _builtins.str
+    """name of the account; never its secret"""
+    failure: Global___Failure.ValueType
+    """our side: why the rule was not asked at all"""
+    stage: Global___Stage.ValueType
+    quality: _builtins.int
+    def __init__(
+        self,
+        *,
+        platform: _builtins.str | None = ...,
+        rule_version: _builtins.str | None = ...,
+        verdict: Global___Verdict.ValueType | None = ...,
+        scope: _builtins.str | None = ...,
+        region: _builtins.str | None = ...,
+        family: _builtins.int | None = ...,
+        level: Global___EvidenceLevel.ValueType | None = ...,
+        via: Global___Via.ValueType | None = ...,
+        fidelity: Global___Fidelity.ValueType | None = ...,
+        response_ms: _builtins.float | None = ...,
+        exchanges: _builtins.int | None = ...,
+        detail: _builtins.str | None = ...,
+        evidence: _builtins.str | None = ...,
+        protocol: _builtins.str | None = ...,
+        credential: _builtins.str | None = ...,
+        failure: Global___Failure.ValueType | None = ...,
+        stage: Global___Stage.ValueType | None = ...,
+        quality: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_credential", b"_credential", "_detail", b"_detail", "_evidence", b"_evidence", "_exchanges", b"_exchanges", "_failure", b"_failure", "_family", b"_family", "_fidelity", b"_fidelity", "_level", b"_level", "_platform", b"_platform", "_protocol", b"_protocol", "_quality", b"_quality", "_region", b"_region", "_response_ms", b"_response_ms", "_rule_version", b"_rule_version", "_scope", b"_scope", "_stage", b"_stage", "_verdict", b"_verdict", "_via", b"_via", "credential", b"credential", "detail", b"detail", "evidence", b"evidence", "exchanges", b"exchanges", "failure", b"failure", "family", b"family", "fidelity", b"fidelity", "level", b"level", "platform", b"platform", "protocol", b"protocol", "quality", b"quality", "region", b"region", "response_ms", b"response_ms", "rule_version", b"rule_version", "scope", b"scope", "stage", b"stage", "verdict", b"verdict", "via", b"via"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_credential", b"_credential", "_detail", b"_detail", "_evidence", b"_evidence", "_exchanges", b"_exchanges", "_failure", b"_failure", "_family", b"_family", "_fidelity", b"_fidelity", "_level", b"_level", "_platform", b"_platform", "_protocol", b"_protocol", "_quality", b"_quality", "_region", b"_region", "_response_ms", b"_response_ms", "_rule_version", b"_rule_version", "_scope", b"_scope", "_stage", b"_stage", "_verdict", b"_verdict", "_via", b"_via", "credential", b"credential", "detail", b"detail", "evidence", b"evidence", "exchanges", b"exchanges", "failure", b"failure", "family", b"family", "fidelity", b"fidelity", "level", b"level", "platform", b"platform", "protocol", b"protocol", "quality", b"quality", "region", b"region", "response_ms", b"response_ms", "rule_version", b"rule_version", "scope", b"scope", "stage", b"stage", "verdict", b"verdict", "via", b"via"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__credential: _TypeAlias = _typing.Literal["credential"]  # noqa: Y015
+    _WhichOneofArgType__credential: _TypeAlias = _typing.Literal["_credential", b"_credential"]  # noqa: Y015
+    _WhichOneofReturnType__detail: _TypeAlias = _typing.Literal["detail"]  # noqa: Y015
+    _WhichOneofArgType__detail: _TypeAlias = _typing.Literal["_detail", b"_detail"]  # noqa: Y015
+    _WhichOneofReturnType__evidence: _TypeAlias = _typing.Literal["evidence"]  # noqa: Y015
+    _WhichOneofArgType__evidence: _TypeAlias = _typing.Literal["_evidence", b"_evidence"]  # noqa: Y015
+    _WhichOneofReturnType__exchanges: _TypeAlias = _typing.Literal["exchanges"]  # noqa: Y015
+    _WhichOneofArgType__exchanges: _TypeAlias = _typing.Literal["_exchanges", b"_exchanges"]  # noqa: Y015
+    _WhichOneofReturnType__failure: _TypeAlias = _typing.Literal["failure"]  # noqa: Y015
+    _WhichOneofArgType__failure: _TypeAlias = _typing.Literal["_failure", b"_failure"]  # noqa: Y015
+    _WhichOneofReturnType__family: _TypeAlias = _typing.Literal["family"]  # noqa: Y015
+    _WhichOneofArgType__family: _TypeAlias = _typing.Literal["_family", b"_family"]  # noqa: Y015
+    _WhichOneofReturnType__fidelity: _TypeAlias = _typing.Literal["fidelity"]  # noqa: Y015
+    _WhichOneofArgType__fidelity: _TypeAlias = _typing.Literal["_fidelity", b"_fidelity"]  # noqa: Y015
+    _WhichOneofReturnType__level: _TypeAlias = _typing.Literal["level"]  # noqa: Y015
+    _WhichOneofArgType__level: _TypeAlias = _typing.Literal["_level", b"_level"]  # noqa: Y015
+    _WhichOneofReturnType__platform: _TypeAlias = _typing.Literal["platform"]  # noqa: Y015
+    _WhichOneofArgType__platform: _TypeAlias = _typing.Literal["_platform", b"_platform"]  # noqa: Y015
+    _WhichOneofReturnType__protocol: _TypeAlias = _typing.Literal["protocol"]  # noqa: Y015
+    _WhichOneofArgType__protocol: _TypeAlias = _typing.Literal["_protocol", b"_protocol"]  # noqa: Y015
+    _WhichOneofReturnType__quality: _TypeAlias = _typing.Literal["quality"]  # noqa: Y015
+    _WhichOneofArgType__quality: _TypeAlias = _typing.Literal["_quality", b"_quality"]  # noqa: Y015
+    _WhichOneofReturnType__region: _TypeAlias = _typing.Literal["region"]  # noqa: Y015
+    _WhichOneofArgType__region: _TypeAlias = _typing.Literal["_region", b"_region"]  # noqa: Y015
+    _WhichOneofReturnType__response_ms: _TypeAlias = _typing.Literal["response_ms"]  # noqa: Y015
+    _WhichOneofArgType__response_ms: _TypeAlias = _typing.Literal["_response_ms", b"_response_ms"]  # noqa: Y015
+    _WhichOneofReturnType__rule_version: _TypeAlias = _typing.Literal["rule_version"]  # noqa: Y015
+    _WhichOneofArgType__rule_version: _TypeAlias = _typing.Literal["_rule_version", b"_rule_version"]  # noqa: Y015
+    _WhichOneofReturnType__scope: _TypeAlias = _typing.Literal["scope"]  # noqa: Y015
+    _WhichOneofArgType__scope: _TypeAlias = _typing.Literal["_scope", b"_scope"]  # noqa: Y015
+    _WhichOneofReturnType__stage: _TypeAlias = _typing.Literal["stage"]  # noqa: Y015
+    _WhichOneofArgType__stage: _TypeAlias = _typing.Literal["_stage", b"_stage"]  # noqa: Y015
+    _WhichOneofReturnType__verdict: _TypeAlias = _typing.Literal["verdict"]  # noqa: Y015
+    _WhichOneofArgType__verdict: _TypeAlias = _typing.Literal["_verdict", b"_verdict"]  # noqa: Y015
+    _WhichOneofReturnType__via: _TypeAlias = _typing.Literal["via"]  # noqa: Y015
+    _WhichOneofArgType__via: _TypeAlias = _typing.Literal["_via", b"_via"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__credential) -> _WhichOneofReturnType__credential | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__detail) -> _WhichOneofReturnType__detail | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__evidence) -> _WhichOneofReturnType__evidence | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exchanges) -> _WhichOneofReturnType__exchanges | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__failure) -> _WhichOneofReturnType__failure | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__family) -> _WhichOneofReturnType__family | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fidelity) -> _WhichOneofReturnType__fidelity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__level) -> _WhichOneofReturnType__level | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__platform) -> _WhichOneofReturnType__platform | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__protocol) -> _WhichOneofReturnType__protocol | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quality) -> _WhichOneofReturnType__quality | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__region) -> _WhichOneofReturnType__region | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__response_ms) -> _WhichOneofReturnType__response_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rule_version) -> _WhichOneofReturnType__rule_version | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__scope) -> _WhichOneofReturnType__scope | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stage) -> _WhichOneofReturnType__stage | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__verdict) -> _WhichOneofReturnType__verdict | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__via) -> _WhichOneofReturnType__via | None: ...
+
+Global___Unlock: _TypeAlias = Unlock  # noqa: Y015
+
+@_typing.final
+class UnlockColumns(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQ_FIELD_NUMBER: _builtins.int
+    MEASURED_AT_US_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    RULE_VERSION_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    FAMILY_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    VIA_FIELD_NUMBER: _builtins.int
+    FIDELITY_FIELD_NUMBER: _builtins.int
+    RESPONSE_MS_FIELD_NUMBER: _builtins.int
+    EXCHANGES_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    seq: _builtins.bytes
+    """int64 per row"""
+    measured_at_us: _builtins.bytes
+    """int64 per row"""
+    target: _builtins.bytes
+    """int32 per row: index into Batch.strings; 0 = direct"""
+    platform: _builtins.bytes
+    rule_version: _builtins.bytes
+    verdict: _builtins.bytes
+    scope: _builtins.bytes
+    region: _builtins.bytes
+    family: _builtins.bytes
+    level: _builtins.bytes
+    via: _builtins.bytes
+    fidelity: _builtins.bytes
+    response_ms: _builtins.bytes
+    exchanges: _builtins.bytes
+    detail: _builtins.bytes
+    evidence: _builtins.bytes
+    protocol: _builtins.bytes
+    credential: _builtins.bytes
+    failure: _builtins.bytes
+    stage: _builtins.bytes
+    quality: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        seq: _builtins.bytes = ...,
+        measured_at_us: _builtins.bytes = ...,
+        target: _builtins.bytes = ...,
+        platform: _builtins.bytes = ...,
+        rule_version: _builtins.bytes = ...,
+        verdict: _builtins.bytes = ...,
+        scope: _builtins.bytes = ...,
+        region: _builtins.bytes = ...,
+        family: _builtins.bytes = ...,
+        level: _builtins.bytes = ...,
+        via: _builtins.bytes = ...,
+        fidelity: _builtins.bytes = ...,
+        response_ms: _builtins.bytes = ...,
+        exchanges: _builtins.bytes = ...,
+        detail: _builtins.bytes = ...,
+        evidence: _builtins.bytes = ...,
+        protocol: _builtins.bytes = ...,
+        credential: _builtins.bytes = ...,
+        failure: _builtins.bytes = ...,
+        stage: _builtins.bytes = ...,
+        quality: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "detail", b"detail", "evidence", b"evidence", "exchanges", b"exchanges", "failure", b"failure", "family", b"family", "fidelity", b"fidelity", "level", b"level", "measured_at_us", b"measured_at_us", "platform", b"platform", "protocol", b"protocol", "quality", b"quality", "region", b"region", "response_ms", b"response_ms", "rule_version", b"rule_version", "scope", b"scope", "seq", b"seq", "stage", b"stage", "target", b"target", "verdict", b"verdict", "via", b"via"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnlockColumns: _TypeAlias = UnlockColumns  # noqa: Y015
