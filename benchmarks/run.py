@@ -45,6 +45,7 @@ TARGETS: dict[str, tuple[str, str, float]] = {
     "country_ranking_ms": ("value", "<=", 10.0),
     "trend_30d_ms": ("value", "<=", 20.0),
     "trend_2y_ms": ("value", "<=", 100.0),
+    "dirty_hour_ms": ("value", "<=", 10.0),
     "archive_vs_hot_bytes": ("ratio", "<=", 0.10),
     "direct_rtt_excess_us": ("value", "<=", 200.0),
     **{

@@ -148,3 +148,41 @@ def test_bad_usage_is_told(config: Path) -> None:
     refused = command(config, "query", "SELECT 1", "--memory", "lots")
     assert refused.returncode == 2
     assert 'must be a size such as "512MB"' in refused.stderr
+
+
+@pytest.mark.parametrize(("step", "days"), [("hour", 90), ("minute", 2)])
+def test_a_trend_of_what_was_archived_is_that_of_before(
+    config: Path, database_url: str, step: str, days: int
+) -> None:
+    """Hours and minutes give the same buckets, whether their rows are in tables, in files or in both."""
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("UPDATE sonde.vantages SET weight = probe_id + 0.5")
+    until = days_ago(0 if step == "hour" else 79).isoformat()
+    asked = ("trend", "s1", "--until", until, "--days", str(days), "--step", step, "--json")
+    text = config.read_text()
+    config.write_text(text.replace('raw = "40d"', 'raw = "200d"'))
+    before = json.loads(command(config, *asked).stdout)["buckets"]
+    config.write_text(text.replace('raw = "40d"', 'raw = "1d"\nhourly = "2d"'))
+    assert command(config, "archive", "run").returncode == 0
+    after = command(config, *asked)
+    assert after.returncode == 0, after.stderr
+    found = json.loads(after.stdout)["buckets"]
+    assert len(before) > 10
+    for one, other in zip(found, before, strict=True):
+        assert one.pop("at") == other.pop("at")
+        measured = {name: value for name, value in other.items() if value is not None}
+        assert {name: value for name, value in one.items() if value is not None} == pytest.approx(
+            measured, rel=1e-6
+        )
+
+
+def test_a_trend_of_files_that_are_gone_says_so(config: Path) -> None:
+    """In one line; nothing is answered in their place."""
+    config.write_text(config.read_text().replace('raw = "40d"', 'raw = "1d"\nhourly = "2d"'))
+    assert command(config, "archive", "run").returncode == 0
+    for file in (config.parent / "state" / "archive").rglob("*.parquet"):
+        file.unlink()
+    gone = command(config, "trend", "s1", "--days", "90", "--step", "hour")
+    assert (gone.returncode, gone.stdout) == (2, "")
+    assert gone.stderr.startswith("sonde-collector: the archive can't be read: ")
+    assert gone.stderr.count("\n") == 1

@@ -8,7 +8,8 @@ import base64
 import binascii
 import datetime as dt
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import psycopg
 from attrs import frozen
@@ -48,6 +49,10 @@ __all__ = [
 MOST_DAYS = 3660
 MOST_ROWS = 1000
 _CARRY = dt.timedelta(days=1)
+
+
+Archive = Callable[[str, Mapping[str, Any]], list[Row]]
+"""Gives a tier's buckets from files and table together; the values are those of the tier's query."""
 
 
 @frozen
@@ -124,17 +129,29 @@ def trend(
     step: str | None = None,
     vantage: str | None = None,
     kept: Kept = KEPT,
+    archive: Archive | None = None,
 ) -> Trend:
     """Give a server's buckets for `lo <= t < hi`, the first one whole.
 
     Per bucket: means by the vantages' weights; `median_download_mbps`, `p50_ping_ms` and `p95_ping_ms` are
     those of the vantage in the middle (by the hour and day: the middle of the vantages' mean downloads).
 
+    Args:
+        conn: anywhere.
+        server: as the inventory calls it.
+        lo: of the range.
+        hi: of the range.
+        vantage: code; None = all.
+        step: see `ranges.choose`.
+        kept: of the settings.
+        archive: reads what has left the database; None = nothing does.
+
     Raises:
         UnknownName: of server or vantage.
         ranges.RangeError, ranges.Archived: see `ranges.choose`.
     """
-    choice = ranges.choose(lo, hi, now=dt.datetime.now(dt.UTC), step=step, kept=kept)
+    now, may = dt.datetime.now(dt.UTC), archive is not None
+    choice = ranges.choose(lo, hi, now=now, step=step, kept=kept, archive=may)
     values = {
         "server": find(conn, "server", server),
         "vantages": probes(conn, None if vantage is None else [vantage]),
@@ -144,6 +161,8 @@ def trend(
         "tier": choice.tier,
     }
     name = "answers_trend_days" if choice.tier == "daily" else "answers_trend_cells"
+    if choice.archived and archive is not None:
+        return Trend(choice.tier, choice.step, archive(choice.tier, values))
     return Trend(choice.tier, choice.step, rows(conn, name, values))
 
 

@@ -83,11 +83,13 @@ class Choice:
         tier: the table.
         step: width of a bucket.
         lo: when the first bucket begins; the end stays as it was asked.
+        archived: some of it has left the database: files and table answer together.
     """
 
     tier: Tier
     step: Step
     lo: dt.datetime
+    archived: bool = False
 
 
 def choose(
@@ -98,6 +100,7 @@ def choose(
     step: str | None = None,
     kept: Kept = KEPT,
     tiers: Mapping[Step, Tier] = PERFORMANCE,
+    archive: bool = False,
 ) -> Choice:
     """Give the tier for `lo <= t < hi`. **Pure.**
 
@@ -108,9 +111,10 @@ def choose(
         step: a bucket's width; None = what suits the length of the range and is kept.
         kept: of the settings.
         tiers: PERFORMANCE or ENDPOINT.
+        archive: whether the caller can read the archive too.
 
     Raises:
-        Archived: the step was asked for and is no longer kept for times as old as `lo`.
+        Archived: the step was asked for, is no longer kept for times as old as `lo`, and `archive` is not.
         RangeError: the range is empty, has too many buckets, or the step is none of STEPS.
     """
     if lo.tzinfo is None or hi.tzinfo is None:
@@ -129,13 +133,14 @@ def choose(
         raise RangeError(
             f"that is more than {MOST_BUCKETS} buckets: ask for a longer step or a shorter range"
         )
-    if not _is_kept(tiers[chosen], now - lo, kept):
+    here = _is_kept(tiers[chosen], now - lo, kept)
+    if not (here or archive):
         coarser = next(each for each in STEPS if _is_kept(tiers[each], now - lo, kept))
         raise Archived(
-            f"of {lo:%Y-%m-%d} the database no longer holds every {chosen}: the archive does, and by the "
-            f"{coarser} it can be had here"
+            f"of {lo:%Y-%m-%d} the database no longer holds every {chosen}: the archive does, which "
+            f"`sonde-collector trend` reads, and by the {coarser} it can be had here"
         )
-    return Choice(tiers[chosen], chosen, floor(lo, chosen))
+    return Choice(tiers[chosen], chosen, floor(lo, chosen), archived=not here)
 
 
 def floor(at: dt.datetime, step: Step) -> dt.datetime:
