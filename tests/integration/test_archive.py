@@ -142,6 +142,27 @@ def test_a_restored_partition_is_exactly_what_left_and_stays(
     assert archive(conn, place, keep(40), again=[again]).done == [again]
 
 
+def test_what_is_archived_again_replaces_its_file(conn: psycopg.Connection, url: str, place: Storage) -> None:
+    """A partition came back and changed: it leaves anew, and the file of that name holds the change."""
+    archive(conn, place, keep(40))
+    record = next(one for one in ledger.records(conn) if one.parent == "public.performance_logs")
+    restore.restore(conn, place, record)
+    conn.execute("DELETE FROM performance_logs WHERE measured_at < %s AND server_id = 1", (record.hi,))
+    archive(conn, place, keep(40), again=[record.name])
+    again = next(one for one in ledger.records(conn) if one.name == record.name)
+    assert again.file == record.file
+    assert again.rows is not None
+    assert record.rows is not None
+    assert 0 < again.rows < record.rows
+    facts = {"rows": again.rows, "bytes": again.bytes, "sha256": again.sha256, "digest": again.digest}
+    file.compare(place, str(again.file), restore.columns_of(conn, again), facts)
+    with asking(url, place) as ask:
+        between = f"measured_at >= '{record.lo.isoformat()}' AND measured_at < '{record.hi.isoformat()}'"
+        assert ask(f"SELECT count(*), min(server_id) FROM performance_logs WHERE {between}") == [
+            (again.rows, 2)
+        ]
+
+
 def test_a_restore_that_finds_its_place_taken_changes_nothing(
     conn: psycopg.Connection, place: Storage
 ) -> None:

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from sonde_collector.db import partitions
+from sonde_collector.db.queries import parse
 from sonde_proto.quality import Quality
 
 pytestmark = pytest.mark.postgres
@@ -17,37 +18,7 @@ SEED = (GOLDEN / "seed_schema.sql").read_text()
 NAMES = """SELECT relname || '.' || attname FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
            WHERE relnamespace = 'public'::regnamespace AND attnum > 0 AND NOT attisdropped
              AND relkind IN ('r', 'p', 'v', 'm') AND NOT relispartition"""
-TOP_10 = """
-SELECT
-  s.id,
-  p.name AS provider,
-  c.name AS city,
-  co.name AS country,
-  lp.download_mbps,
-  lp.ping_ms,
-  lp.measured_at
-FROM servers s
-JOIN providers p ON s.provider_id = p.id
-JOIN cities c ON s.city_id = c.id
-JOIN countries co ON c.country_id = co.id
-JOIN mv_server_latest_performance lp ON s.id = lp.server_id
-WHERE s.is_active = true
-ORDER BY lp.download_mbps DESC
-LIMIT 10;
-"""
-TREND = """
-PREPARE trend AS SELECT
-  date_trunc('day', measured_at) AS day,
-  AVG(download_mbps)::NUMERIC(7,2) AS avg_download,
-  PERCENTILE_CONT(0.5) WITHIN GROUP (ORDER BY download_mbps) AS median_download,
-  AVG(ping_ms)::NUMERIC(6,2) AS avg_ping,
-  (COUNT(*) FILTER (WHERE connection_success))::FLOAT / COUNT(*) * 100 AS uptime_pct
-FROM performance_logs
-WHERE server_id = $1
-  AND measured_at >= NOW() - INTERVAL '30 days'
-GROUP BY date_trunc('day', measured_at)
-ORDER BY day;
-"""
+QUERIES = parse((GOLDEN / "seed_queries.sql").read_text())
 INVENTORY = """
 INSERT INTO countries (iso_code, name) VALUES ('DE', 'Germany');
 INSERT INTO cities (country_id, name) VALUES (1, 'Berlin');
@@ -105,7 +76,7 @@ def test_top_10(conn: psycopg.Connection) -> None:
         "true),"
         " (3, 1, now(), 8, 90, 9, true)"
     )
-    assert [row[0] for row in conn.execute(TOP_10)] == [3, 1]
+    assert [row[0] for row in conn.execute(QUERIES["top_10"].encode())] == [3, 1]
 
 
 def test_trend(conn: psycopg.Connection) -> None:
@@ -113,7 +84,7 @@ def test_trend(conn: psycopg.Connection) -> None:
     conn.execute(
         "INSERT INTO performance_logs (server_id, probe_id, ping_ms, download_mbps) VALUES (1, 1, 0.25, 100)"
     )
-    conn.execute(TREND)
+    conn.execute(f"PREPARE trend AS {QUERIES['trend_30_days']}".encode())
     (row,) = conn.execute("EXECUTE trend (1)").fetchall()
     assert [float(value) for value in row[1:]] == [100, 100, 0.25, 100]
 
@@ -165,7 +136,7 @@ def test_the_seeds_answers_from_raw_rows(conn: psycopg.Connection) -> None:
            FROM performance_logs"""
     )
     conn.execute("CALL rollup_performance_logs()")
-    top = conn.execute(TOP_10).fetchall()
+    top = conn.execute(QUERIES["top_10"].encode()).fetchall()
     # The newest speed of each, and the ping of the same protocol; a server never loaded is not in it.
     assert [(row[0], float(row[4]), row[5]) for row in top] == [(1, 300, 10), (2, 100, 22)]
     ranked = conn.execute("SELECT * FROM get_country_vpn_ranking('DE')").fetchall()
@@ -174,7 +145,7 @@ def test_the_seeds_answers_from_raw_rows(conn: psycopg.Connection) -> None:
     assert ranked[0][6] == 100
     assert 0 < ranked[1][6] < 100
     assert ranked[2][6] is None
-    conn.execute(TREND)
+    conn.execute(f"PREPARE trend AS {QUERIES['trend_30_days']}".encode())
     trend = conn.execute("EXECUTE trend (2)").fetchall()
     kept = conn.execute(
         "SELECT day, avg_download FROM mv_server_daily_stats WHERE server_id = 2 ORDER BY day"
