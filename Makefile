@@ -15,7 +15,7 @@ APT_TEST := $(APT_LAB) $(APT_NODE) curl faketime pgbouncer postgresql tcpdump
 APT_BENCH := $(APT_LAB) fping prometheus-blackbox-exporter tcpdump
 
 # Three for two cores: most tests wait for a network, a clock or another program most of the time.
-PYTEST := $(BIN)/pytest -q -n 3 --dist loadgroup
+WORKERS := 3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast soak bench lint proto lock clean apt-demo apt-test apt-bench
@@ -27,11 +27,10 @@ demo: $(READY) apt-demo ## the whole pipeline, live, on this machine (SECONDS=60
 	@$(BIN)/sonde-lab demo $(if $(SECONDS),--seconds $(SECONDS))
 
 test: $(READY) apt-test lint ## everything but the soak, with real PostgreSQL; < 20 minutes
-	@$(PYTEST) -m "not soak and not quiet"
-	@$(BIN)/pytest -q -m "quiet and not soak"
+	@packaging/test.sh $(BIN)/pytest $(WORKERS)
 
 test-fast: $(READY) ## unit and property tests: no root, no apt, < 60 s
-	@$(PYTEST) tests/unit
+	@$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup tests/unit
 
 soak: $(READY) apt-test ## the long counts: 1000 rounds of faults
 	@$(BIN)/pytest -m soak --timeout 0
