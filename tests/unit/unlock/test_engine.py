@@ -4,7 +4,7 @@ import hashlib
 import json
 
 import pytest
-from support.unlock_rules import (
+from support.unlock_language import (
     GOLDEN,
     Fetch,
     answer,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.unlock_rules import SLUGS, answer, by_path, golden, inputs, judged, rule
+from support.unlock_language import SLUGS, answer, by_path, golden, inputs, judged, rule
 
 from sonde_unlock import model
 from sonde_unlock.answer import MAX_JSON_PARTS, read_json

@@ -1,7 +1,7 @@
 """A rule that could lie is told so before it is packed."""
 
 import pytest
-from support.unlock_rules import HEAD, ONE_STEP, SLUGS, golden
+from support.unlock_language import HEAD, ONE_STEP, SLUGS, golden
 
 from sonde_unlock.lint import lint
 from sonde_unlock.reading import read_rule

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
-from support.unlock_rules import SLUGS, document, golden, rule
+from support.unlock_language import SLUGS, document, golden, rule
 
 from sonde_unlock import pack
 from sonde_unlock.pack import PackError, build, open_pack, public_key, sign

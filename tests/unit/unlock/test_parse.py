@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.unlock_rules import GOLDEN, HEAD, ONE_STEP, SLUGS, document, golden, rule
+from support.unlock_language import GOLDEN, HEAD, ONE_STEP, SLUGS, document, golden, rule
 
 from sonde_unlock.document import Problem, RuleError
 from sonde_unlock.model import Rule
