@@ -127,8 +127,7 @@ class Alteration:
         if mark.kind == "json":
             return self._json(mark.what.split("."), exchange)
         if mark.kind == "status":
-            changed = exchange.status if exchange.status in REDIRECTS and exchange.header("location") else 500
-            return attrs.evolve(exchange, status=changed)
+            return attrs.evolve(exchange, status=500)
         if mark.kind == "final_url":
             return self._moved_to(mark.what, exchange)
         names = {"location": "location", "cookie": "set-cookie"}

@@ -1,6 +1,6 @@
 """The rules and cassettes that are shipped, and a way to judge one from answers."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from random import Random
 
@@ -37,10 +37,10 @@ def every_cassette(slugs: Iterable[str] = SLUGS) -> list[Cassette]:
 
 def name_of(cassette: Cassette) -> str:
     """Name a cassette as a test's parameter."""
-    return f"{cassette.slug}-{cassette.behaviour}"
+    return f"{cassette.slug}-{cassette.behaviour}" + (f"-v{cassette.family}" if cassette.family else "")
 
 
-def inputs(family: int = 4, *, plain_tls: bool = False, secrets: dict[str, str] | None = None) -> Inputs:
+def inputs(family: int = 4, *, plain_tls: bool = False, secrets: Mapping[str, str] | None = None) -> Inputs:
     """Give what a run needs besides answers, the same each time."""
     return Inputs(
         family=family,
@@ -51,6 +51,7 @@ def inputs(family: int = 4, *, plain_tls: bool = False, secrets: dict[str, str] 
     )
 
 
-def play(cassette: Cassette, change: Callable[[Fetch], Fetch] = lambda fetch: fetch) -> Judgement:
+def play(cassette: Cassette, change: Callable[[Fetch], Fetch] = lambda fetch: fetch, *, plain: bool = False) -> Judgement:
     """Judge a cassette by its platform's rule, with its answers changed on their way."""
-    return run(rule(cassette.slug), inputs(cassette.family or 4), change(fetcher(Player((cassette,)))))
+    given = inputs(cassette.family or 4, plain_tls=plain, secrets=cassette.secrets)
+    return run(rule(cassette.slug), given, change(fetcher(Player((cassette,)), plain_tls=plain)))
