@@ -33,6 +33,13 @@ def test_a_cassette_is_judged_as_it_expects(cassette: Cassette) -> None:
     assert found == (cassette.expect.verdict, cassette.expect.scope, cassette.expect.region), judgement.detail
 
 
+@pytest.mark.parametrize("cassette", [one for one in every_cassette() if not one.family], ids=name_of)
+def test_the_same_answers_mean_the_same_in_both_families(cassette: Cassette) -> None:
+    """What is played for both is judged alike; only answers make the difference."""
+    over_v6 = play(attrs.evolve(cassette, family=6))
+    assert (over_v6.verdict, over_v6.decided) == (cassette.expect.verdict, play(cassette).decided)
+
+
 @pytest.mark.parametrize("slug", SLUGS)
 def test_every_verdict_of_a_rule_is_reached(slug: str) -> None:
     """Whatever is in the list has been seen to decide at least once."""
