@@ -103,25 +103,30 @@ def test_a_packed_body_is_unpacked_within_its_bound(web: Web, server: WebServer)
 
 @pytest.mark.parametrize("profile", ["plain", "browser"])
 def test_each_fault_has_its_name(web: Web, server: WebServer, profile: str) -> None:
-    """Reset, alert, early end and refusal are told apart, and none is a status."""
+    """Reset, alert, refusal and another's certificate are told apart, and none is a status."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         nobody = WebServer(closed.getsockname()[1], server.ca)
         told = {
             "reset": ask(web, server, "/reset", profile=profile),
             "alert": ask(web, server, name="alert.example", profile=profile),
-            "short": ask(web, server, "/short", profile=profile),
             "refused": ask(web, nobody, profile=profile),
             "name": ask(web, server, name="other.example", profile=profile),
         }
     assert {what: got.error for what, got in told.items()} == {
         "reset": Error.RESET,
         "alert": Error.TLS,
-        "short": Error.RESET,
         "refused": Error.REFUSED,
         "name": Error.CERTIFICATE,
     }
     assert all(got.status == 0 and got.detail for got in told.values())
+
+
+@pytest.mark.parametrize("profile", ["plain", "browser"])
+def test_an_answer_that_ends_early_is_one_and_is_cut(web: Web, server: WebServer, profile: str) -> None:
+    """What came of it may hold no marker, and the engine must know that there was more."""
+    got = ask(web, server, "/short", profile=profile)
+    assert (got.status, got.body, got.truncated, got.error) == (200, b"early", True, None)
 
 
 @pytest.mark.parametrize(("path", "name"), [("/slow", NAME), ("/drip", NAME), ("/", "silent.example")])

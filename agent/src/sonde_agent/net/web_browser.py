@@ -31,7 +31,6 @@ _ERRORS = {
     52: Error.RESET,  # nothing came before the end
     55: Error.RESET,
     56: Error.RESET,
-    18: Error.RESET,  # less came than was announced
     58: Error.TLS,
     59: Error.TLS,
     60: Error.CERTIFICATE,
@@ -48,6 +47,7 @@ _BY_ERRNO = {
     errno.ENETUNREACH: Error.UNREACHABLE,
     errno.EPERM: Error.UNREACHABLE,
 }
+_CUT = (16, 18, 56, 92)  # in the body: less than was announced, a reset, a broken stream of HTTP/2
 _COULDNT_CONNECT, _WRITE_ERROR, _TLS_ERROR, _RECEIVE_ERROR = 7, 23, 35, 56
 
 
@@ -77,7 +77,10 @@ class BrowserWeb:
             try:
                 curl.perform()
             except CurlError as error:
-                if not (int(error.code) == _WRITE_ERROR and answer.truncated):
+                # An answer that ends early is one, cut; what was cut at our own bound is no error at all.
+                if answer.began and int(error.code) in _CUT:
+                    answer.truncated = True
+                elif not (int(error.code) == _WRITE_ERROR and answer.truncated):
                     return _failed(curl, error, request, (time.monotonic() - began) * 1000)
             return Exchange(
                 request,
@@ -133,6 +136,11 @@ class _Answer:
         self.body = bytearray()
         self.truncated = False
         self._max_body = max_body
+
+    @property
+    def began(self) -> bool:
+        """Whether a part of the body came."""
+        return bool(self.body)
 
     def take_header(self, line: bytes) -> int:
         text = line.decode("latin-1").rstrip("\r\n")

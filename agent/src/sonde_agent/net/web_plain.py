@@ -78,6 +78,7 @@ class _Hop:
         self._request, self._place, self._deadline = request, place, deadline
         self._socket: socket.socket | None = None
         self._marks: list[tuple[str, float]] = [("", time.monotonic())]
+        self._cut = False
         self.address = ""
 
     def ask(self, context: ssl.SSLContext) -> Exchange:
@@ -134,15 +135,24 @@ class _Hop:
         most, body = self._request.max_body, bytearray()
         coding = (answer.getheader("content-encoding") or "").strip().lower()
         unpack = _unpacker(coding)
-        while data := answer.read1(_READ_BYTES):
+        while data := self._next(answer, began=bool(body)):
             self._deadline.left()
             body += data if unpack is None else unpack.decompress(data, most + 1 - len(body))
             if len(body) > most:
                 return bytes(body[:most]), True
-        if answer.length:
-            raise ConnectionResetError(errno.ECONNRESET, "less came than was announced")
         self._deadline.left()  # a cancel looks like an end of the stream
-        return bytes(body), False
+        return bytes(body), self._cut or bool(answer.length)
+
+    def _next(self, answer: http.client.HTTPResponse, *, began: bool) -> bytes:
+        """Give what comes next; an answer that ends early is one, cut."""
+        try:
+            return answer.read1(_READ_BYTES)
+        except (ConnectionError, ssl.SSLEOFError, http.client.IncompleteRead):
+            self._deadline.left()
+            if not began:
+                raise
+            self._cut = True
+            return b""
 
     def _mark(self, phase: str) -> None:
         self._marks.append((phase, time.monotonic()))

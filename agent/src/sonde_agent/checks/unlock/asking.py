@@ -114,7 +114,9 @@ class _Asking:
         def ask(request: Request) -> Exchange:
             exchange = fetch(request)
             if watch is not None:
-                watch(watched.document(rule.slug, family, names.who, exchange, secrets))
+                hidden = [*secrets.values(), self._context.exit_address]
+                about = {"slug": rule.slug, "version": rule.version, "family": family}
+                watch(watched.document(exchange, hidden, pinned=names is self._trusted, **about))
             return exchange
 
         inputs = engine.Inputs(

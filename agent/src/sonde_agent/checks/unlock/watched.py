@@ -1,7 +1,8 @@
-"""An exchange for a person who watches, and for a cassette: without cookies, tokens and secrets. **Pure.**"""
+"""An exchange for a person who watches: as data for `--record`, and as a scrubbed line for `--trace`. **Pure.**"""
 
+import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -9,13 +10,9 @@ from sonde_unlock.exchange import Exchange, Request
 
 REDACTED = "REDACTED"
 LONGEST_VALUE = 40
-"""Of a query's value that is told as it is: longer ones may be tokens."""
+"""Of a query's value that is shown: a longer one may be a token."""
 _LEAST_SECRET = 4
-_SECRET_HEADERS = frozenset(
-    ("authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "api-key")
-)
-_TOKEN = re.compile(r"(?i)token|secret|session|auth|signature|password")
-_COOKIE_VALUE = re.compile(r"=[^;,]*")
+_SECRET_NAME = re.compile(r"(?i)token|secret|session|auth|signature|password|key")
 
 
 def host_of(request: Request) -> str:
@@ -23,75 +20,77 @@ def host_of(request: Request) -> str:
     return urlsplit(request.url).hostname or ""
 
 
-def document(
-    slug: str, family: int, resolver: str, exchange: Exchange, secrets: Mapping[str, str]
-) -> dict[str, Any]:
-    """Give an exchange as plain data.
+def document(exchange: Exchange, hidden: Iterable[str], **about: object) -> dict[str, Any]:
+    """Give an exchange as plain data: the fields of `Exchange` and `Request`.
+
+    Cookies and tokens that the platform gave stay, because later steps bring them back: who makes a cassette
+    of it takes them out.
 
     Args:
-        slug: of the rule.
-        family: that was asked over.
-        resolver: who was asked for the name.
         exchange: what was said.
-        secrets: of the operator, by name; wherever one stands, it is taken out.
+        hidden: secrets of the operator and addresses of the exit; wherever one stands, it is taken out.
+        about: what else is to be told beside.
     """
-    hidden = sorted(filter(_is_long, secrets.values()), key=len, reverse=True)
+    secrets = sorted((text for text in hidden if len(text) >= _LEAST_SECRET), key=len, reverse=True)
 
     def hide(text: str) -> str:
-        for secret in hidden:
+        for secret in secrets:
             text = text.replace(secret, REDACTED)
         return text
 
+    def told(body: bytes) -> dict[str, str]:
+        try:
+            return {"text": hide(body.decode())}
+        except UnicodeDecodeError:
+            return {"base64": base64.b64encode(body).decode()}
+
     request = exchange.request
-    parts = urlsplit(request.url)
-    told: dict[str, Any] = {
-        "rule": slug,
-        "family": family,
-        "resolver": resolver,
-        "step": request.step,
-        "method": request.method,
-        "scheme": parts.scheme,
-        "host": parts.hostname or "",
-        "path": hide(parts.path or "/"),
-        "query": hide(_query(parts.query)),
-        "request_headers": [[name, hide(_header(name, value))] for name, value in request.headers],
-        "request_body": hide(request.body.decode("utf-8", "replace")),
-        "elapsed_ms": round(exchange.elapsed_ms, 3),
-        "phases": dict(exchange.phases),
-    }
-    if exchange.error is not None:
-        return {**told, "error": str(exchange.error), "detail": hide(exchange.detail)}
     return {
-        **told,
+        **about,
+        "request": {
+            "step": request.step,
+            "method": request.method,
+            "url": hide(request.url),
+            "headers": [[name, hide(value)] for name, value in request.headers],
+            "profile": request.profile,
+            "body": told(request.body),
+        },
         "status": exchange.status,
-        "http": exchange.http_version,
-        "headers": [[name, hide(_header(name, value))] for name, value in exchange.headers],
-        "body": hide(exchange.body.decode("utf-8", "replace")),
+        "headers": [[name, hide(value)] for name, value in exchange.headers],
+        "body": told(exchange.body),
         "body_bytes": len(exchange.body),
         "truncated": exchange.truncated,
+        "error": str(exchange.error) if exchange.error else "",
+        "detail": hide(exchange.detail),
+        "elapsed_ms": round(exchange.elapsed_ms, 3),
+        "phases": dict(exchange.phases),
+        "address": exchange.address,
+        "http_version": exchange.http_version,
     }
 
 
-def _is_long(secret: str) -> bool:
-    return len(secret) >= _LEAST_SECRET
-
-
-def _header(name: str, value: str) -> str:
-    lower = name.lower()
-    if lower in ("cookie", "set-cookie"):
-        first, semicolon, rest = value.partition(";")
-        shown = _COOKIE_VALUE.sub(f"={REDACTED}", first if lower == "set-cookie" else value)
-        return shown + (semicolon + rest if lower == "set-cookie" else "")
-    if lower in _SECRET_HEADERS or _TOKEN.search(lower):
-        return REDACTED
-    return value
+def line(told: Mapping[str, Any]) -> str:
+    """Give an exchange in one line: no cookie, no body, no value of a query that may be a token."""
+    request = told["request"]
+    parts = urlsplit(request["url"])
+    query = f"?{_query(parts.query)}" if parts.query else ""
+    asked = f"{request['step']:<10} {request['method']} {parts.hostname}{parts.path or '/'}{query}"
+    phases = " ".join(f"{name.replace('_', ' ')} {ms:.1f}" for name, ms in told["phases"].items())
+    sent = len(request["body"].get("text") or request["body"].get("base64", ""))
+    sizes = f"sent {sent}, got {told['body_bytes']} bytes" + (", cut" if told["truncated"] else "")
+    if told["error"]:
+        came = f"{told['error']}: {told['detail']}"
+    else:
+        names = ", ".join(dict.fromkeys(name for name, _ in told["headers"]))
+        came = f"{told['status']} HTTP/{told['http_version']} [{names}]"
+    return f"{asked} → {came} ({sizes}; {phases} ms; {told['address'] or 'no address'})"
 
 
 def _query(query: str) -> str:
     pairs = parse_qsl(query, keep_blank_values=True)
     return urlencode(
         [
-            (name, REDACTED if len(value) > LONGEST_VALUE or _TOKEN.search(name) else value)
+            (name, REDACTED if len(value) > LONGEST_VALUE or _SECRET_NAME.search(name) else value)
             for name, value in pairs
         ]
     )
