@@ -65,11 +65,11 @@ def run_by_hand(args: argparse.Namespace) -> int:
         print(f"sonde-agent check {args.check_kind}: {error}", file=sys.stderr)  # noqa: T201 - as above
         return FAILED
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    print(
-        report.to_json(results)
-        if args.json
-        else report.render(task, results, color=color, limits=limits_of(args))
-    )  # noqa: T201 - as above
+    if args.json:
+        told = report.to_json(results)
+    else:
+        told = report.render(task, results, color=color, limits=limits_of(args))
+    print(told)  # noqa: T201 - as above
     return OK if results and all(map(report.succeeded, results)) else FAILED
 
 

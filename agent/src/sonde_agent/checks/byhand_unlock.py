@@ -1,4 +1,4 @@
-"""`sonde-agent check unlock`: its words, the rules that it finds, and what a person is told beside the report."""
+"""`sonde-agent check unlock`: its words, the rules that it finds, and who watches the exchanges."""
 
 import argparse
 import json

@@ -68,12 +68,16 @@ def add(
     return parser
 
 
+def _check_measured(measured: str | list[str]) -> None:
+    for word in measured if isinstance(measured, list) else [measured]:
+        if not word or not word.isprintable() or " " in word:
+            raise UsageError(f"{word!a} is nothing that can be measured: give a name, an address or a URL")
+
+
 def check_words(args: argparse.Namespace) -> None:
     """What every kind asks of its arguments: words of one line, bearable times, files that are there."""
     given = vars(args)
-    for word in args.measured if isinstance(args.measured, list) else [args.measured]:
-        if not word or not word.isprintable() or " " in word:
-            raise UsageError(f"{word!a} is nothing that can be measured: give a name, an address or a URL")
+    _check_measured(args.measured)
     if args.check_kind == "http" and "@" in re.split("[/?#]", args.measured.partition("//")[2])[0]:
         raise UsageError(
             "the URL holds a user or password, which is not sent: use --header-file for credentials"

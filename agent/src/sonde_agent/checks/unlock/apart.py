@@ -11,8 +11,8 @@ T = TypeVar("T")
 async def apart(work: Callable[[], T], name: str) -> T:
     """Run `work` in a daemon thread of its own and give its result.
 
-    Who is cancelled leaves it to end by itself: nothing interrupts libcurl, and an executor's threads would be
-    waited for at the program's exit.
+    Who is cancelled leaves it to end by itself: nothing interrupts libcurl, and an executor's threads would
+    be waited for at the program's exit.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()

@@ -1,4 +1,4 @@
-"""An exchange for a person who watches: as data for `--record`, and as a scrubbed line for `--trace`. **Pure.**"""
+"""An exchange for who watches: as data for `--record`, as a scrubbed line for `--trace`. **Pure.**"""
 
 import base64
 import re
