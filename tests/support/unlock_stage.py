@@ -1,4 +1,4 @@
-"""A platform on loopback, with a DNS server, a resolver over TLS, and a signed pack of one rule that asks it."""
+"""A platform on loopback, with a DNS server, a resolver over TLS, and a signed pack of one rule."""
 
 import contextlib
 import dataclasses
@@ -54,7 +54,8 @@ def rule(port: int, **changes: Any) -> dict[str, Any]:
         "steps": [{"id": "title", "request": {"method": "GET", "url": f"https://{HOST}:{port}/title"}}],
         "verdicts": [
             {"when": [{"any_of": "title", "status": 403}], "verdict": "blocked"},
-            {"when": [{"any_of": "title", "body": "not here"}], "verdict": "not_in_region", "region": {"const": "SE"}},
+            {"when": [{"any_of": "title", "body": "not here"}], "verdict": "not_in_region",
+             "region": {"const": "SE"}},
             {"when": [{"any_of": "title", "body": "play now"}], "verdict": "available", "scope": "full",
              "region": {"const": "GB"}},
         ],

@@ -227,7 +227,7 @@ async def test_a_public_exit_is_told_as_its_network(stage: Stage) -> None:
         assert json.loads(row.evidence)["exit"] == shown
 
 
-async def test_without_the_extra_the_rows_say_so(stage: Stage) -> None:
+def test_without_the_extra_the_rows_say_so() -> None:
     """An agent without it runs everything else; each rule's row names what to install."""
     code = (
         "import sys, asyncio\n"
