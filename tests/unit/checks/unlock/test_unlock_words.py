@@ -85,8 +85,8 @@ def test_the_trace_names_headers_and_hides_values() -> None:
     )  # fmt: skip
     line = watched.line(watched.document(exchange, []))
     assert line == (
-        "title      POST play.example/x?page=2&token=REDACTED&long=REDACTED → 200 HTTP/2 [set-cookie, server] "
-        "(sent 9, got 4 bytes; first byte 12.3 ms; 192.0.2.1)"
+        "title      POST play.example/x?page=2&token=REDACTED&long=REDACTED "
+        "→ 200 HTTP/2 [set-cookie, server] (sent 9, got 4 bytes; first byte 12.3 ms; 192.0.2.1)"
     )
     failed = Exchange(request, error=Error.TLS, detail="an alert")
     assert "→ tls: an alert" in watched.line(watched.document(failed, []))
