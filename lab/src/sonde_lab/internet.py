@@ -107,7 +107,9 @@ def _network(folder: Path, people: tuple[Vantage, ...], *, broken: bool, program
     lines.start(folder / "lines", _lines(people, broken=broken), programs)
     scripts = {
         CORE: _core(people, broken=broken),
-        ORIGIN: _batch(wiring.place(_ORIGIN) + wiring.ways_in(SERVERS)) + _shaped("line", ORIGIN_MBPS),
+        ORIGIN: _batch(wiring.place(_ORIGIN) + wiring.ways_in(SERVERS))
+        + _shaped("line", ORIGIN_MBPS)
+        + _rules(wiring.origin_rules()),
     }
     scripts |= {vantage.code: _batch(wiring.vantage_host(vantage)) for vantage in people}
     scripts |= {server.key: _server(server) for server in SERVERS}

@@ -1,0 +1,1 @@
+"""The world server: it plays streaming platforms by the country of whoever calls."""

@@ -1,0 +1,39 @@
+"""A certificate for whatever name a client asks for, signed by the world's own authority."""
+
+import ssl
+import tempfile
+import threading
+from pathlib import Path
+
+from sonde_lab.certificates import Authority
+
+
+class Leaves:
+    """Server contexts by name, each made when it is first asked for.
+
+    Args:
+        authority: signs them.
+    """
+
+    def __init__(self, authority: Authority) -> None:
+        self._authority = authority
+        self._made: dict[str, ssl.SSLContext] = {}
+        self._lock = threading.Lock()
+
+    def context(self, name: str) -> ssl.SSLContext:
+        """Give what speaks TLS as `name`; HTTP/1.1 is all it offers."""
+        with self._lock:
+            if name not in self._made:
+                self._made[name] = self._make(name)
+            return self._made[name]
+
+    def _make(self, name: str) -> ssl.SSLContext:
+        certificate, key = self._authority.issue([name])
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.set_alpn_protocols(["http/1.1"])
+        with tempfile.TemporaryDirectory(prefix="sonde-leaf-", dir="/run") as folder:  # the lab's own /run
+            file = Path(folder, "leaf.pem")
+            file.touch(mode=0o600)
+            file.write_text(certificate + key)
+            context.load_cert_chain(file)
+        return context
