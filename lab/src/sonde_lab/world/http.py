@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 MOST_BODY = 1 << 20
+MOST_HEAD = 1 << 16
 _REQUEST = re.compile(r"([A-Z]+) (\S+) HTTP/1\.([01])")
 _OWN = {"content-length", "transfer-encoding", "connection"}
 """Headers that a reply can't set: they are the connection's."""
