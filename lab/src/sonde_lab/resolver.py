@@ -12,10 +12,10 @@ _PLAIN, _SMART = "dnsmasq", "dnsmasq-smart"
 
 def names() -> dict[str, tuple[str, ...]]:
     """Give every name of the lab and its IPv4 and IPv6 address. **Pure.**"""
+    origins: dict[str, tuple[str, ...]] = {f"{name}.example": pair for name, pair in ORIGIN_ADDRESSES.items()}
+    servers = {f"{server.key}.vpn.example": server.entry for server in SERVERS}
     return (
-        {f"{name}.example": pair for name, pair in ORIGIN_ADDRESSES.items()}
-        | {f"{server.key}.vpn.example": server.entry for server in SERVERS}
-        | {f"{fault}.vpn.example": (host.ipv4, host.ipv6) for fault, host in faults.HOSTS.items()}
+        origins | servers | {f"{key}.vpn.example": (one.ipv4, one.ipv6) for key, one in faults.HOSTS.items()}
     )
 
 
@@ -72,5 +72,5 @@ def start(folder: Path, hosts: Iterable[str], v4_only: Iterable[str], programs: 
         conf = folder / "origin" / f"{program}.conf"
         conf.write_text(configuration(names() | platforms(hosts, v4_only, at=leads_to), at))
         programs.start(program, ORIGIN, ["dnsmasq", f"--conf-file={conf}"])
-    for program in (_PLAIN, _SMART):
-        programs.wait(lambda name=program: "started" in programs.said(name), name=program)
+    programs.wait(lambda: "started" in programs.said(_PLAIN), name=_PLAIN)
+    programs.wait(lambda: "started" in programs.said(_SMART), name=_SMART)

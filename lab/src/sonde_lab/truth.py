@@ -28,8 +28,6 @@ from sonde_lab.world import start as world
 
 COUNTERS = "for name in {names}; do nsenter --net=/run/netns/$name nft -j list sets; done"
 """Shell: every server's counted echoes, then who called the platforms; a line of JSON each."""
-SMART_KEY = f"{SMART_OF}-smart"
-"""What stands for the way of those who have smart DNS."""
 _PROTOCOLS = {"wg": "WireGuard", "ovpn-udp": "OpenVPN-UDP", "ovpn-tcp": "OpenVPN-TCP", "ike": "IKEv2"}
 _TCP_SHARE = {"WireGuard": (1420 - 52) / 1420, "IKEv2": (1400 - 52) / 1400}
 _OPENVPN_SHARE = 1 - 52 / 1450  # its mssfix keeps inner packets near this
@@ -63,7 +61,7 @@ def of(
             for server in SERVERS
         ],
         "smart": _smart(),
-        "unlock": unlock(folder, people),
+        "unlock": expected.everywhere(world.known(folder), world.changes(folder), people),
         "callers": callers(of_origin),
         "faults": _faults() if broken else [],
         "credentials": _credentials(folder),
@@ -106,36 +104,11 @@ def callers(text: str) -> dict[str, int]:
     }
 
 
-def unlock(folder: Path, people: Iterable[Vantage]) -> dict[str, dict[str, Any]]:
-    """Give what each platform is, by who asks and in which family.
-
-    Args:
-        folder: the lab's.
-        people: the vantages, which ask directly.
-
-    Returns:
-        Key of a server, `SMART_KEY` or code of a vantage → "4" or "6" → slug → verdict, scope, region, via
-        ("native" or "dns_proxy"), and the country and behaviour that make it so.
-    """
-    known, changes = world.known(folder), world.changes(folder)
-    places = {server.key: server.exit for server in SERVERS} | {v.code: (v.ipv4, v.ipv6) for v in people}
-    found: dict[str, dict[str, Any]] = {
-        key: {family: expected.native(expected.of(known, changes, at)) for family, at in zip("46", pair, strict=True)}
-        for key, pair in places.items()
-    }
-    proxy = ORIGIN_ADDRESSES["smart-proxy"]
-    found[SMART_KEY] = {
-        family: expected.proxied(expected.of(known, changes, own), expected.of(known, changes, other))
-        for family, own, other in zip("46", places[SMART_OF], proxy, strict=True)
-    }
-    return found
-
-
 def _smart() -> dict[str, Any]:
     """Give the way of those who have smart DNS."""
     (server,) = (one for one in SERVERS if one.key == SMART_OF)
     return {
-        "key": SMART_KEY,
+        "key": expected.SMART,
         "server": server.key,
         "protocol": server.protocol,
         "country": server.city.country,

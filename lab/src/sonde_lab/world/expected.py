@@ -4,10 +4,13 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sonde_lab.topology import ORIGIN_ADDRESSES, SERVERS, SMART_OF, Vantage
 from sonde_lab.world.atlas import Atlas, Changes
 from sonde_lab.world.shelf import Shelf
 
 FAMILIES = (4, 6)
+SMART = f"{SMART_OF}-smart"
+"""What stands for the way of those who have smart DNS."""
 
 
 def known(shelf: Shelf, atlas: Atlas) -> str:
@@ -54,23 +57,45 @@ def of(found: Mapping[str, Any], changes: Changes, address: str) -> dict[str, di
     return true
 
 
-def proxied(own: Mapping[str, Mapping[str, str]], other: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """Give what is true where smart DNS leads to a proxy: its verdicts, and `via`.
+def everywhere(
+    found: Mapping[str, Any], changes: Changes, people: Iterable[Vantage]
+) -> dict[str, dict[str, dict[str, dict[str, str]]]]:
+    """Give what each platform is, by who asks and in which family.
 
     Args:
-        own: what is true at the exit itself.
-        other: at the proxy.
+        found: what `known` gave, read back.
+        changes: of the world.
+        people: the vantages, which ask directly.
+
+    Returns:
+        Key of a server, `SMART` or code of a vantage → "4" or "6" → slug → verdict, scope, region, via
+        ("native" or "dns_proxy"), and the country and behaviour that make it so.
     """
+    places = {server.key: server.exit for server in SERVERS} | {
+        one.code: (one.ipv4, one.ipv6) for one in people
+    }
+    true = {key: _native(found, changes, pair) for key, pair in places.items()}
+    proxy = _native(found, changes, ORIGIN_ADDRESSES["smart-proxy"])
+    true[SMART] = {
+        family: {
+            slug: verdict | {"via": _via(verdict, true[SMART_OF][family].get(slug, {}))}
+            for slug, verdict in verdicts.items()
+        }
+        for family, verdicts in proxy.items()
+    }
+    return true
+
+
+def _native(
+    found: Mapping[str, Any], changes: Changes, pair: tuple[str, str]
+) -> dict[str, dict[str, dict[str, str]]]:
     return {
-        slug: {**verdict, "via": "native" if _seen(verdict) == _seen(own.get(slug, {})) else "dns_proxy"}
-        for slug, verdict in other.items()
+        str(family): {slug: one | {"via": "native"} for slug, one in of(found, changes, address).items()}
+        for family, address in zip(FAMILIES, pair, strict=True)
     }
 
 
-def native(true: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """Give what is true at an exit that leads nowhere else."""
-    return {slug: {**verdict, "via": "native"} for slug, verdict in true.items()}
-
-
-def _seen(verdict: Mapping[str, str]) -> Iterable[str]:
-    return tuple(verdict.get(part, "") for part in ("verdict", "scope", "region"))
+def _via(verdict: Mapping[str, str], own: Mapping[str, str]) -> str:
+    """Tell whether whoever asks by both resolvers sees a difference."""
+    same = all(verdict[part] == own.get(part) for part in ("verdict", "scope", "region"))
+    return "native" if same else "dns_proxy"

@@ -1,7 +1,6 @@
 """Starts the world server from outside, and changes it while it runs."""
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ def start(folder: Path, count: int, programs: Programs) -> None:
     """
     own = folder / FOLDER
     own.mkdir()
-    command = [sys.executable, "-m", "sonde_lab.world", own, folder / "logs", str(count)]
+    command: list[str | Path] = [sys.executable, "-m", "sonde_lab.world", own, folder / "logs", str(count)]
     programs.start(_NAME, ORIGIN, command)
 
 
@@ -57,4 +56,4 @@ def change(folder: Path, changed: Changes) -> None:
     file = folder / FOLDER / CHANGES
     new = file.with_suffix(".new")
     new.write_text(changed.written())
-    os.replace(new, file)
+    new.replace(file)
