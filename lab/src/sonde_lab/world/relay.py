@@ -32,7 +32,11 @@ async def start(
         except OSError:
             writer.transport.abort()
             return
-        await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
+        try:
+            await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
+        finally:
+            writer.close()
+            there[1].close()
 
     return await asyncio.start_server(serve, *listen, ssl=tls)
 

@@ -50,9 +50,10 @@ class Server:
         task.add_done_callback(self._tasks.discard)
 
     async def _accept(self, listening: socket.socket, *, tls: bool) -> None:
-        while True:
-            connection, peer = await asyncio.get_running_loop().sock_accept(listening)
-            self._spawn(self._serve(connection, peer[0], tls=tls))
+        with listening:
+            while True:
+                connection, peer = await asyncio.get_running_loop().sock_accept(listening)
+                self._spawn(self._serve(connection, peer[0], tls=tls))
 
     async def _serve(self, connection: socket.socket, address: str, *, tls: bool) -> None:
         """Serve one connection to its end."""
