@@ -34,7 +34,7 @@ def count(conn: psycopg.Connection, statement: str) -> int:
 
 
 def test_a_voided_version_leaves_and_comes_back(conn: psycopg.Connection) -> None:
-    """Voiding takes exactly the version's checks of that platform from what is read; unvoiding gives them back."""
+    """Voiding takes exactly the version's checks of that platform from what is read; unvoiding mends it."""
     insert(
         conn,
         [
@@ -61,7 +61,7 @@ def test_a_voided_version_leaves_and_comes_back(conn: psycopg.Connection) -> Non
 
 @pytest.mark.parametrize("role", ["origin", "replica"])
 def test_late_checks_of_a_voided_version_stay_out(conn: psycopg.Connection, role: str) -> None:
-    """A check that comes after its version was voided is kept and never unlocks, also where keys go unchecked."""
+    """A check that comes late is kept and never unlocks, also where keys go unchecked."""
     void(conn, "netflix", "1", "stale")
     conn.execute(f"SET session_replication_role = {role}".encode())
     insert(conn, [Check(), Check(version="2")])
@@ -70,11 +70,12 @@ def test_late_checks_of_a_voided_version_stay_out(conn: psycopg.Connection, role
 
 
 def test_an_update_can_not_bring_it_back(conn: psycopg.Connection) -> None:
-    """Whoever sets is_unlocked by hand changes nothing; what another program wrote without a verdict is its own."""
+    """Setting is_unlocked by hand changes nothing; rows of other programs, without a verdict, are theirs."""
     insert(conn, [Check()])
     void(conn, "netflix", "1", "stale")
     conn.execute(
-        "INSERT INTO streaming_checks (server_id, platform_id, is_unlocked) VALUES (1, 1, true), (1, 2, false)"
+        "INSERT INTO streaming_checks (server_id, platform_id, is_unlocked)"
+        " VALUES (1, 1, true), (1, 2, false)"
     )
     conn.execute("UPDATE streaming_checks SET is_unlocked = true")
     rows = conn.execute("SELECT verdict, is_unlocked FROM streaming_checks ORDER BY 1, 2").fetchall()
@@ -120,8 +121,10 @@ def test_voiding_while_checks_stream_in(conn: psycopg.Connection, database_url: 
 def test_many_checks_are_mended_in_steps(conn: psycopg.Connection) -> None:
     """More checks than a step takes, in several partitions, are all mended."""
     conn.execute(
-        "INSERT INTO streaming_checks (server_id, platform_id, verdict, rule_version, checked_at, stream_id, seq)"
-        " SELECT 1, 1, 'available', '1', now() + (n % 2) * interval '1 day', 1, n FROM generate_series(1, 9001) n"
+        "INSERT INTO streaming_checks"
+        " (server_id, platform_id, verdict, rule_version, checked_at, stream_id, seq)"
+        " SELECT 1, 1, 'available', '1', now() + (n % 2) * interval '1 day', 1, n"
+        " FROM generate_series(1, 9001) n"
     )
     assert void(conn, "netflix", "1", "stale") == 9001
     assert count(conn, UNLOCKED) == 0

@@ -67,14 +67,15 @@ def _statement(check: Check) -> tuple[str, dict[str, Any]]:
         "verdict": check.verdict, "version": check.version, "family": check.family,
         "protocol": check.protocol, "failure": check.failure, "quality": check.quality, "seq": check.seq,
     }  # fmt: skip
-    table, server = ("streaming_checks", "server_id, ") if check.server else ("sonde.canary_checks", "")
-    return (
-        f"INSERT INTO {table} ({server}platform_id, probe_id, checked_at, verdict, rule_version, family,"
-        f" protocol_id, failure, quality, stream_id, seq) VALUES ({'%(server)s, ' if server else ''}"
+    table = "streaming_checks" if check.server else "sonde.canary_checks"
+    names, marks = ("server_id, ", "%(server)s, ") if check.server else ("", "")
+    statement = (
+        f"INSERT INTO {table} ({names}platform_id, probe_id, checked_at, verdict, rule_version, family,"
+        f" protocol_id, failure, quality, stream_id, seq) VALUES ({marks}"
         "%(platform)s, %(probe)s, %(at)s, %(verdict)s, %(version)s, %(family)s, %(protocol)s, %(failure)s,"
-        " %(quality)s, 1, %(seq)s)",
-        values,
+        " %(quality)s, 1, %(seq)s)"
     )
+    return statement, values
 
 
 def newest(checks: Iterable[Check]) -> Check | None:
