@@ -7,8 +7,11 @@ from typing import Any
 from sonde_lab.topology import ORIGIN_ADDRESSES, SERVERS, SMART_OF, Vantage
 from sonde_lab.world.atlas import Atlas, Changes
 from sonde_lab.world.shelf import Shelf
+from sonde_unlock.verdict import Verdict
 
 FAMILIES = (4, 6)
+_ACCESS = (Verdict.AVAILABLE, Verdict.PARTIAL)
+_SAYS_NOTHING = (Verdict.NETWORK_ERROR, Verdict.INCONCLUSIVE, Verdict.RATE_LIMITED)
 SMART = f"{SMART_OF}-smart"
 """What stands for the way of those who have smart DNS."""
 
@@ -68,34 +71,35 @@ def everywhere(
         people: the vantages, which ask directly.
 
     Returns:
-        Key of a server, `SMART` or code of a vantage → "4" or "6" → slug → verdict, scope, region, via
-        ("native" or "dns_proxy"), and the country and behaviour that make it so.
+        Key of a server, `SMART` or code of a vantage → "4" or "6" → slug → verdict, scope, region, via, and the
+        country and behaviour that make it so. via is "native", "dns_proxy", "unknown" where trusted answers lead
+        to nothing that tells, or "" where there is no access to ask about.
     """
     places = {server.key: server.exit for server in SERVERS} | {
         one.code: (one.ipv4, one.ipv6) for one in people
     }
-    true = {key: _native(found, changes, pair) for key, pair in places.items()}
-    proxy = _native(found, changes, ORIGIN_ADDRESSES["smart-proxy"])
-    true[SMART] = {
-        family: {
-            slug: verdict | {"via": _via(verdict, true[SMART_OF][family].get(slug, {}))}
-            for slug, verdict in verdicts.items()
-        }
-        for family, verdicts in proxy.items()
-    }
+    true = {key: _at(found, changes, pair, pair) for key, pair in places.items()}
+    true[SMART] = _at(found, changes, ORIGIN_ADDRESSES["smart-proxy"], places[SMART_OF])
     return true
 
 
-def _native(
-    found: Mapping[str, Any], changes: Changes, pair: tuple[str, str]
+def _at(
+    found: Mapping[str, Any], changes: Changes, seen: tuple[str, str], own: tuple[str, str]
 ) -> dict[str, dict[str, dict[str, str]]]:
-    return {
-        str(family): {slug: one | {"via": "native"} for slug, one in of(found, changes, address).items()}
-        for family, address in zip(FAMILIES, pair, strict=True)
-    }
+    """Give what is true of an exit: the world sees `seen`, and with trusted answers `own`."""
+    true = {}
+    for family, one, other in zip(FAMILIES, seen, own, strict=True):
+        with_trusted = of(found, changes, other)
+        true[str(family)] = {
+            slug: verdict | {"via": _via(verdict, with_trusted.get(slug, {}))}
+            for slug, verdict in of(found, changes, one).items()
+        }
+    return true
 
 
-def _via(verdict: Mapping[str, str], own: Mapping[str, str]) -> str:
-    """Tell whether whoever asks by both resolvers sees a difference."""
-    same = all(verdict[part] == own.get(part) for part in ("verdict", "scope", "region"))
-    return "native" if same else "dns_proxy"
+def _via(verdict: Mapping[str, str], trusted: Mapping[str, str]) -> str:
+    if verdict["verdict"] not in _ACCESS:
+        return ""
+    if all(verdict[part] == trusted.get(part) for part in ("verdict", "region")):
+        return "native"
+    return "unknown" if trusted.get("verdict", _SAYS_NOTHING[0]) in _SAYS_NOTHING else "dns_proxy"
