@@ -61,6 +61,7 @@ def of(
             for server in SERVERS
         ],
         "smart": _smart(),
+        "platforms": world.known(folder)["hosts"],
         "unlock": expected.everywhere(world.known(folder), world.changes(folder), people),
         "callers": callers(of_origin),
         "faults": _faults() if broken else [],

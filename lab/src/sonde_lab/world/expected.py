@@ -11,7 +11,7 @@ from sonde_unlock.verdict import Verdict
 
 FAMILIES = (4, 6)
 _ACCESS = (Verdict.AVAILABLE, Verdict.PARTIAL)
-_SAYS_NOTHING = (Verdict.NETWORK_ERROR, Verdict.INCONCLUSIVE, Verdict.RATE_LIMITED)
+_NOTHING = (Verdict.NETWORK_ERROR, Verdict.INCONCLUSIVE, Verdict.RATE_LIMITED)
 SMART = f"{SMART_OF}-smart"
 """What stands for the way of those who have smart DNS."""
 
@@ -71,9 +71,9 @@ def everywhere(
         people: the vantages, which ask directly.
 
     Returns:
-        Key of a server, `SMART` or code of a vantage → "4" or "6" → slug → verdict, scope, region, via, and the
-        country and behaviour that make it so. via is "native", "dns_proxy", "unknown" where trusted answers lead
-        to nothing that tells, or "" where there is no access to ask about.
+        Key of a server, `SMART` or code of a vantage → "4" or "6" → slug → verdict, scope, region, via, and
+        the country and behaviour that make it so. via is "native", "dns_proxy", or "unknown": there is no
+        access to ask about, or what trusted answers lead to tells nothing.
     """
     places = {server.key: server.exit for server in SERVERS} | {
         one.code: (one.ipv4, one.ipv6) for one in people
@@ -98,8 +98,7 @@ def _at(
 
 
 def _via(verdict: Mapping[str, str], trusted: Mapping[str, str]) -> str:
-    if verdict["verdict"] not in _ACCESS:
-        return ""
-    if all(verdict[part] == trusted.get(part) for part in ("verdict", "region")):
-        return "native"
-    return "unknown" if trusted.get("verdict", _SAYS_NOTHING[0]) in _SAYS_NOTHING else "dns_proxy"
+    if verdict["verdict"] not in _ACCESS or trusted.get("verdict", _NOTHING[0]) in _NOTHING:
+        return "unknown"
+    same = all(verdict[part] == trusted[part] for part in ("verdict", "region"))
+    return "native" if same else "dns_proxy"
