@@ -26,11 +26,17 @@ class Trust:
     def __init__(self, extra: Path | None = None) -> None:
         self._extra = extra.read_text(encoding="ascii", errors="replace") if extra else ""
         self._memory: int | None = None
+        self._file = _bundle()
         if extra:
             try:
                 ssl.create_default_context(cadata=self._extra)
             except ssl.SSLError:
                 raise ValueError(f"{extra} holds no PEM certificate") from None
+            self._memory = os.memfd_create("authorities")
+            with os.fdopen(os.dup(self._memory), "wb") as file:
+                file.write(Path(self._file).read_bytes() if self._file else b"")
+                file.write(b"\n" + self._extra.encode("ascii", "replace"))
+            self._file = f"/proc/self/fd/{self._memory}"
 
     def context(self) -> ssl.SSLContext:
         """Give the settings of a client."""
@@ -41,15 +47,7 @@ class Trust:
 
     def file(self) -> str:
         """Give the path of a file with all of them, for libcurl, which takes one file; good until `close`."""
-        bundle = _bundle()
-        if not self._extra:
-            return bundle
-        if self._memory is None:
-            self._memory = os.memfd_create("authorities")
-            with os.fdopen(os.dup(self._memory), "wb") as file:
-                file.write(Path(bundle).read_bytes() if bundle else b"")
-                file.write(b"\n" + self._extra.encode("ascii", "replace"))
-        return f"/proc/self/fd/{self._memory}"
+        return self._file
 
     def close(self) -> None:
         """Forget the file."""
