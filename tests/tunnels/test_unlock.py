@@ -72,7 +72,7 @@ def test_every_exit_is_judged_as_it_is(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_rule_says_the_same_through_every_protocol(family: int, asker: Asker, lab: Lab) -> None:
-    """To exits of one country by WireGuard, OpenVPN (UDP, TCP) and IKEv2: the same verdicts, the true ones."""
+    """To exits of one country by WireGuard, OpenVPN (UDP, TCP), IKEv2: the same verdicts, and true ones."""
     keys = ("wg-se", "ovpn-de-udp", "ovpn-de-tcp", "ike-us")
     with asker.changed(in_germany("wg-se", "ike-us")), ThreadPoolExecutor(len(keys)) as pool:
         ran = {
