@@ -25,6 +25,7 @@ from sonde_lab.topology import (
     vantages,
 )
 from sonde_lab.vpn_servers import ikev2, openvpn, wireguard
+from sonde_lab.world import start as world
 
 _SYSCTLS = {
     "net/ipv4/ip_forward": 1,
@@ -59,9 +60,11 @@ def build(folder: Path, count: int, *, broken: bool, programs: Programs) -> None
     _network(folder, people, broken=broken, programs=programs)
     material = Material.new(people)
     profiles.write(folder, material)
+    world.start(folder, count, programs)
     ready = _start_vpn_servers(folder / "servers", material, broken=broken, programs=programs)
     origins.start(folder, programs)
-    resolver.start(folder, programs)
+    known = world.wait(folder, programs)
+    resolver.start(folder, known["hosts"], known["v4_only"], programs)
     if broken:
         _start_faults(material, programs)
     for wait in ready:
@@ -107,7 +110,9 @@ def _network(folder: Path, people: tuple[Vantage, ...], *, broken: bool, program
     lines.start(folder / "lines", _lines(people, broken=broken), programs)
     scripts = {
         CORE: _core(people, broken=broken),
-        ORIGIN: _batch(wiring.place(_ORIGIN) + wiring.ways_in(SERVERS)) + _shaped("line", ORIGIN_MBPS),
+        ORIGIN: _batch(wiring.place(_ORIGIN) + wiring.ways_in(SERVERS))
+        + _shaped("line", ORIGIN_MBPS)
+        + _rules(wiring.origin_rules()),
     }
     scripts |= {vantage.code: _batch(wiring.vantage_host(vantage)) for vantage in people}
     scripts |= {server.key: _server(server) for server in SERVERS}

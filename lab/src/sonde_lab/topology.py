@@ -132,8 +132,16 @@ ORIGIN_ADDRESSES = {
     "edge": ("203.0.113.2", "2001:db8:3::2"),
     "reference": ("203.0.113.3", "2001:db8:3::3"),
     "resolver": ("203.0.113.53", "2001:db8:3::53"),
+    "smart-dns": ("203.0.113.54", "2001:db8:3::54"),
+    "world": ("203.0.113.80", "2001:db8:3::80"),
+    "smart-proxy": ("203.0.113.90", "2001:db8:3::90"),
 }
 """What the origin namespace answers at; each NAME is NAME.example in the resolver."""
+
+SMART_OF = "wg-jp"
+"""The server that customers of smart DNS leave from: their resolver leads to a proxy for some names."""
+SMART_CITY = City("London", "GB", 51.51, -0.13)
+"""Where the world takes that proxy to be."""
 
 
 def vantages(count: int) -> tuple[Vantage, ...]:
