@@ -21,6 +21,7 @@ from sonde_lab.topology import (
     SERVERS,
     Server,
     Vantage,
+    entries,
     rtt_ms,
     vantages,
 )
@@ -136,7 +137,7 @@ def _lines(people: tuple[Vantage, ...], *, broken: bool) -> list[lines.Line]:
 
 
 def _core(people: tuple[Vantage, ...], *, broken: bool) -> str:
-    places = [(ORIGIN, _ORIGIN), *((server.key, list(server.entry)) for server in SERVERS)]
+    places = [(ORIGIN, _ORIGIN), *((server.key, entries(server)) for server in SERVERS)]
     places += [(FAULTS, faults.addresses())] if broken else []
     shaped = _shaped(f"dl-{ORIGIN}", ORIGIN_MBPS) + (_shaped(f"dl-{FAULTS}", FAULTS_MBPS) if broken else "")
     return _batch(wiring.core(people, places)) + shaped
@@ -144,7 +145,7 @@ def _core(people: tuple[Vantage, ...], *, broken: bool) -> str:
 
 def _server(server: Server) -> str:
     return (
-        _batch(wiring.place(server.entry) + wiring.way_out(server))
+        _batch(wiring.place(entries(server)) + wiring.way_out(server))
         + _shaped("out", server.rate_mbps)
         + _rules(wiring.server_rules(server, _tunnel(server)))
     )

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sonde_lab import faults
 from sonde_lab.keys import KeyPair
 from sonde_lab.material import BUSY, SHARED, Material
-from sonde_lab.topology import ORIGIN_ADDRESSES, SERVERS, SMART_OF, Server
+from sonde_lab.topology import ORIGIN_ADDRESSES, SERVERS, SMART_ENTRY, SMART_OF, Server
 from sonde_lab.vpn_servers import ikev2
 
 FOLDERS = {"WireGuard": "lab-wg", "OpenVPN-UDP": "lab-ovpn", "OpenVPN-TCP": "lab-ovpn", "IKEv2": "lab-ike"}
@@ -64,7 +64,7 @@ def _write_smart(root: Path, material: Material) -> None:
             pair,
             (server.inside, server.inside6, last),
             material.servers[server.key].public,
-            (server.entry[0], server.port),
+            (SMART_ENTRY[0], server.port),
             resolver=ORIGIN_ADDRESSES["smart-dns"][0],
         )
         _put(top / SMART / smart_file_name(server), text)

@@ -1,5 +1,6 @@
 """The demo's world with tunnels: the lab's virtual internet, its provider's files, and its truth."""
 
+import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -131,8 +132,9 @@ class Tunnels:
         ]
         lines += self._matrix(view).wrong()
         if seconds is None or seconds >= _UNLOCK_WITHIN_S:
-            excused = OUTAGE_OF if seconds is not None and seconds < _AFTER_OUTAGE_S else ""
-            lines += self._matrix(view).absent(self._names().get(excused, ""))
+            lines += self._matrix(view).absent(
+                self._down if (seconds or _AFTER_OUTAGE_S) < _AFTER_OUTAGE_S else ""
+            )
         if seconds is not None and seconds < _ALL_WITHIN_S:
             return lines
         return lines + [
@@ -154,7 +156,14 @@ class Tunnels:
         return {way["key"]: f"lab-{_stem(way)}" for way in ways}
 
     def _matrix(self, view: View) -> Matrix:
-        return Matrix(view.unlocks, unlocks.true_of(self._truth, self._names()), self.vantages)
+        """While a server is down, that a platform can't be reached through it is true."""
+        seen = [one for one in view.unlocks if (one.target, one.verdict) != (self._down, "network_error")]
+        return Matrix(seen, unlocks.true_of(self._truth, self._names()), self.vantages)
+
+    @property
+    def _down(self) -> str:
+        """What the inventory calls the server that is or was down; "" = none was."""
+        return self._names()[OUTAGE_OF] if self._outage is not None and self._outage.happened else ""
 
     @property
     def _running(self) -> Lab:
@@ -227,7 +236,11 @@ cities = {{ {cities} }}
     parts.append(
         _TARGETS.format(address=origin["addresses"]["origin"][0], ca=toml(profiles.parent / origin["ca"]))
     )
-    parts += [_PLANS.format(**origin), unlocks.PLAN]
+    parts.append(
+        _PLANS.format(
+            **origin, unlock=unlocks.PLAN, fast=json.dumps(["*-wg-*", "*-udp-*", "*-tcp-*", "*-ike-*"])
+        )
+    )
     return "\n".join(parts)
 
 
@@ -253,12 +266,13 @@ targets = "*"
 every = "5s"
 timeout = "4s"
 
-# Through every server: connect, ping through the tunnel and directly, look at the exit.
+# Through every server: connect, ping through the tunnel and directly, look at the exit, and ask streaming
+# platforms what they make of it; a vantage asks them directly too.
 [[plan]]
 key = "tunnels"
-checks = ["connection", "ping"]
+checks = ["connection", "ping", "unlock"]
 servers = "*"
-every = "30s"
+every = "40s"
 
 [plan.connection]
 handshake_timeout = "8s"
@@ -268,7 +282,7 @@ exit_url = "{ip_url}"
 count = 20
 spacing = "100ms"
 wait = "1s"
-
+{unlock}
 # Is it there? A handshake alone, often, of the server that goes down for a while.
 [[plan]]
 key = "watch"
@@ -284,7 +298,7 @@ handshake_timeout = "2s"
 [[plan]]
 key = "speed"
 checks = ["connection", "throughput"]
-servers = "*"
+servers = {fast}
 every = "2m"
 
 [plan.connection]

@@ -16,22 +16,13 @@ from sonde_lab.world import packed
 PACK = "unlock.pack"
 FAMILY = 4
 PLAN = """
-# What streaming platforms make of every exit, and of the vantages themselves: by rules, with a reason each.
-[[plan]]
-key = "unlock"
-checks = ["connection", "unlock"]
-servers = "*"
-every = "30s"
-
-[plan.connection]
-handshake_timeout = "8s"
-
 [plan.unlock]
 platforms = "enabled"
 families = [4]
 canary = "direct"
 fast = true  # the lab's platforms, no real ones
 """
+"""What the plan of a check `unlock` says of it."""
 _WORDS = {
     "available": "yes",
     "partial": "part",
@@ -110,7 +101,7 @@ class Matrix:
         owed = len(self._owed) * len(self._platforms)
         table = Table(
             title=f"streaming unlock, {right} of {owed} = truth: streaming_checks, sonde.canary_checks",
-            caption="* only by the exit's own resolver: a DNS proxy · where measured differs: measured|truth",
+            caption="* by the exit's resolver alone: a DNS proxy · ≠ not the truth",
             title_justify="left",
             caption_justify="left",
             box=box.SIMPLE_HEAD,
@@ -130,7 +121,7 @@ class Matrix:
             return Text("-", style="dim")
         wrong = [line for line in lines if _said(line) != _said(true)]
         if wrong:
-            return Text(f"{_short(_said(wrong[0]))}|{_short(_said(true))}", style="bold red")
+            return Text(f"{_short(_said(wrong[0]))} ≠", style="bold red")
         return Text(
             _short(_said(true)), style="green" if lines[0].verdict in {"available", "partial"} else ""
         )
