@@ -83,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _leave)
     try:
-        code: int = args.run(load_config(find_config(args.config)), args)
+        config = None if args.standalone else load_config(find_config(args.config))
+        code: int = args.run(config, args)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read us has enough; without this Python would complain when it flushes at its end.

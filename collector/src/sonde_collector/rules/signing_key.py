@@ -1,0 +1,23 @@
+"""A key that signs packs of rules: a file that only its owner can read, made once."""
+
+import os
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+
+def make(path: Path) -> bytes:
+    """Write a new Ed25519 key to `path` (PEM, PKCS #8, mode 0600) and give it.
+
+    Raises:
+        FileExistsError: something is there already; a signing key is never overwritten.
+        OSError: the file can't be written.
+    """
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(pem)
+        file.flush()
+        os.fsync(file.fileno())
+    return pem
