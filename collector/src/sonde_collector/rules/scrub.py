@@ -5,6 +5,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 
+from sonde_unlock.document import Problem
+
 # Keys of JSON, and of scripts in pages, whose values say who or where somebody is. Whole words of the key
 # count: "deviceId" and "device_id" hold "device", "ip" is not found in "description".
 _PERSONAL = re.compile(
@@ -131,3 +133,31 @@ def _shape(kind: str, number: int) -> str:
     if kind == "email":
         return f"person{number}@example.com"
     return f"fake-{kind}-{number}"
+
+
+def suspicions(text: str) -> list[Problem]:
+    """Give the lines of a cassette that hold what may be somebody's. **Pure**."""
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        what = [
+            f"a mail address ({match[0]})" for match in _EMAIL.finditer(line) if not _is_example(match[0])
+        ]
+        what += ["a signed token (eyJ…)" for _ in _JWT.finditer(line)]
+        for match in (*_IPV4.finditer(line), *_IPV6.finditer(line)):
+            if _is_somebodys(match[0]):
+                what.append(f"an address of the Internet ({match[0]})")
+        found += [
+            Problem(number, f"holds {each}: a cassette holds nobody's; put a stand-in there") for each in what
+        ]
+    return found
+
+
+def _is_example(mail: str) -> bool:
+    return mail.rpartition("@")[2].lower() in ("example.com", "example.org", "example.net")
+
+
+def _is_somebodys(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).is_global and not text.endswith(".0.0.0")  # Chrome/120.0.0.0
+    except ValueError:
+        return False
