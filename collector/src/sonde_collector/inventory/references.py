@@ -8,6 +8,7 @@ from typing import Any
 from sonde_collector.inventory import fit_interval
 from sonde_collector.inventory.model import Chosen, Plan, Server
 from sonde_collector.inventory.way import Way
+from sonde_collector.unlock.shipped import enabled
 
 Problem = tuple[str, str]
 _GLOB = frozenset("*?[")
@@ -86,6 +87,10 @@ def choices(fleet: Any, ways: Mapping[str, Sequence[Way]]) -> Iterator[str]:
         for at, message in _reference(f"plan[{i}].servers", plan.servers, keys, "server"):
             yield f"{at}: {message}"
         mine = chosen(plan.servers, keys)
+        for at, message in _reference(
+            f"plan[{i}].unlock.canary", plan.unlock.canary_servers, mine, "server of this plan"
+        ):
+            yield f"{at}: {message}"
         if plan.tunnels and mine and not any(ways_of(plan, ways.get(key, ())) for key in mine):
             what = " or ".join(plan.protocols) if plan.protocols else "any protocol"
             yield (
@@ -119,6 +124,8 @@ def _plan(at: str, plan: Plan, fields: Mapping[str, Any]) -> Iterator[Problem]:
                     "much traffic it may use: set it, or choose other vantages"
                 ),
             )
+    if plan.unlock.platforms == "enabled" and not enabled():
+        yield f"{at}.unlock.platforms", '"enabled" is none: no rule is shipped that is on; name some'
     yield from ((f"{at}.{name}" if name else at, message) for name, message in fit_interval.misfits(plan))
 
 
