@@ -23,6 +23,7 @@ from sonde_collector.commands import (
     keeping,
     notify,
     query,
+    rules,
     service,
     silence,
     sql,
@@ -73,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
         query,
         archive,
         health,
+        rules,
     ):
         group.register(commands)
     return main_parser

@@ -3,7 +3,6 @@
 import argparse
 import datetime as dt
 import os
-import stat
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from sonde_unlock import pack as packs
 from sonde_unlock.model import Rule
 
 _HEADERS = ("slug", "name", "version", "enabled", "level")
-_LARGEST_KEY = 10_000
 
 
 def register(actions: Subparsers) -> None:
@@ -67,7 +65,7 @@ def register(actions: Subparsers) -> None:
 def key(args: argparse.Namespace) -> int:
     """Make a key."""
     try:
-        public = signing_key.public(signing_key.make(args.file))
+        public = packs.public_key(signing_key.make(args.file))
     except FileExistsError:
         complain(f"sonde-collector: {args.file} exists: a signing key is never overwritten")
         return 1
@@ -83,8 +81,9 @@ def pack(args: argparse.Namespace) -> int:
     """Build and sign."""
     try:
         examined = [examine(path) for path in shelf.rule_files(args.words)]
-        pem = _read_key(args.key)
-    except (shelf.Unknown, ValueError) as error:
+        pem = signing_key.read(args.key)
+        by = packs.public_key(pem)
+    except (shelf.Unknown, ValueError, packs.PackError) as error:
         complain(f"sonde-collector: {error}")
         return 2
     mistakes = [mistake for each in examined for mistake in each.mistakes]
@@ -108,26 +107,11 @@ def pack(args: argparse.Namespace) -> int:
     if args.json:
         say_json({"file": str(args.out), "version": number, "rules": [rule.slug for rule in rules]})
         return 0
-    by = signing_key.public(pem)
     say(f"{args.out}: version {number}, {len(rules)} rules, {len(signed)} bytes, signed by {by}")
     left_out = len(examined) - len(rules)
     if left_out:
         say(f"left out: {left_out} that are not enabled (--all packs them too)")
     return 0
-
-
-def _read_key(path: Path) -> bytes:
-    with path.open("rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
-        if not stat.S_ISREG(mode):
-            raise ValueError(f"{path} is no plain file")
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise ValueError(
-                f"{path} can be read by others: a signing key is its owner's alone (chmod 600 {path})"
-            )
-        pem = file.read(_LARGEST_KEY)
-    signing_key.public(pem, str(path))
-    return pem
 
 
 def _replace(path: Path, data: bytes) -> None:
@@ -145,9 +129,12 @@ def _replace(path: Path, data: bytes) -> None:
 
 def show(args: argparse.Namespace) -> int:
     """Show a pack."""
-    data = args.file.read_bytes()
+    with args.file.open("rb") as file:
+        data = file.read(packs.MAX_BYTES + 1)
+    named = packs.ENVELOPE.fullmatch(data)
+    own = [packs.PREFIX + named[1].decode()] if named else []
     try:
-        opened = packs.open_pack(data, args.rule_keys or [packs.signer(data)])
+        opened = packs.open_pack(data, args.rule_keys or own)
     except packs.PackError as error:
         complain(f"sonde-collector: {args.file}: {error}")
         return 1

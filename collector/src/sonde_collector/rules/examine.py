@@ -73,7 +73,7 @@ def _text(path: Path, mistakes: list[Mistake]) -> str | None:
 
 
 def _keep(path: Path, problems: list[Problem] | tuple[Problem, ...], mistakes: list[Mistake]) -> None:
-    mistakes += [Mistake(shelf.shown(path), problem.line, problem.text) for problem in problems]
+    mistakes += [Mistake(shelf.shown(path), each.line, " ".join(each.text.split())) for each in problems]
 
 
 def _rule(path: Path, text: str, mistakes: list[Mistake]) -> Rule | None:

@@ -1,18 +1,13 @@
 """A key that signs packs of rules: a file that only its owner can read, made once."""
 
-import base64
 import os
+import stat
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+_LARGEST = 10_000  # bytes
 
 
 def make(path: Path) -> bytes:
@@ -31,19 +26,16 @@ def make(path: Path) -> bytes:
     return pem
 
 
-def public(pem: bytes, name: str = "the key") -> str:
-    """Give the public half of a signing key, as agent.toml has it: "ed25519:BASE64". **Pure**.
+def read(path: Path) -> bytes:
+    """Give the text of a signing key that is its owner's alone.
 
     Raises:
-        ValueError: `pem` is no such key; the message begins with `name`.
+        ValueError: it is no plain file, or others can read it; the message says what to do.
+        OSError: it can't be read.
     """
-    try:
-        key = load_pem_private_key(pem, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        key = None
-    if not isinstance(key, Ed25519PrivateKey):  # also a good key of another kind
-        raise ValueError(  # noqa: TRY004  # of a file's content, for its user
-            f"{name} is no Ed25519 key without a password (`sonde-collector rules key` makes one)"
-        )
-    raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    return f"ed25519:{base64.b64encode(raw).decode()}"
+    if not path.is_file():
+        raise ValueError(f"{path} is no plain file (`sonde-collector rules key {path}` makes a key)")
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ValueError(f"{path} can be read by others: a signing key is its owner's alone (chmod 600)")
+        return file.read(_LARGEST)

@@ -93,9 +93,11 @@ def request(step: model.Step, rule: model.Rule) -> list[str]:
 
 def capture(what: model.Capture) -> str:
     """Give what is taken from an answer, in words."""
-    source = {"final_url": "the last address", "url_path": "its path", "location": "a redirect"}.get(
-        what.source, f"{what.source} {what.of}".strip()
-    )
+    source = {
+        "final_url": "the last address",
+        "url_path": "the last address's path",
+        "location": "a redirect",
+    }.get(what.source, f"{what.source} {what.of}".strip())
     how = f" {'.'.join(what.path)}" if what.path else ""
     how += f" by /{what.pattern.text}/" if what.pattern else ""
     how += "".join(f", {each.kind}" for each in what.transforms)

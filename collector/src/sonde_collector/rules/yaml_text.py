@@ -34,7 +34,7 @@ def _entry(key: str, value: Value) -> list[str]:
     head = f"{_scalar(key)}:"
     if isinstance(value, str):
         return _text(head, value)
-    if _is_leaf(value) or len(head) + len(_flow(value)) < _WIDTH:
+    if _is_leaf(value) or _is_short(value, len(head)):
         return [f"{head} {_flow(value)}"]
     inner = _block(value)
     return [head, *(f"  {line}" if line else line for line in inner)]
@@ -43,7 +43,7 @@ def _entry(key: str, value: Value) -> list[str]:
 def _item(value: Value) -> list[str]:
     if isinstance(value, str):
         return _text("-", value)
-    if _is_leaf(value) or len(_flow(value)) < _WIDTH:
+    if _is_leaf(value) or _is_short(value, 2):
         return [f"- {_flow(value)}"]
     first, *rest = _block(value)
     return [f"- {first}", *(f"  {line}" if line else line for line in rest)]
@@ -61,6 +61,12 @@ def _text(head: str, text: str) -> list[str]:
 
 def _is_leaf(value: Value) -> bool:
     return not isinstance(value, Mapping | Sequence) or isinstance(value, str) or not value
+
+
+def _is_short(value: Value, before: int) -> bool:
+    """Whether a table or list fits on a line and holds no text of several lines."""
+    flow = _flow(value)
+    return before + len(flow) < _WIDTH and "\\n" not in flow
 
 
 def _flow(value: Value) -> str:
