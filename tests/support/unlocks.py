@@ -1,7 +1,8 @@
 """Unlock checks in the database, and what is to be read of them, reckoned anew without SQL."""
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -81,3 +82,95 @@ def _statement(check: Check) -> tuple[str, dict[str, Any]]:
 def newest(checks: Iterable[Check]) -> Check | None:
     """The newest of them; of the same moment the one that came last."""
     return max(checks, key=lambda check: (check.at, check.seq), default=None)
+
+
+Known = Mapping[int, Sequence[int]]
+"""Servers known good, and the platforms for which they are."""
+
+
+def rule_states(
+    checks: Iterable[Check], known: Known, voided: Collection[tuple[int, str]]
+) -> dict[tuple[int, str], str]:
+    """Give what canaries say of each (platform, version)."""
+    said = [
+        check
+        for check in checks
+        if check.counts
+        and check.version is not None
+        and (check.platform, check.version) not in voided
+        and (check.conclusive or check.verdict == "inconclusive")
+        and (check.server is None or check.platform in known.get(check.server, ()))
+    ]
+    sources = defaultdict(list)
+    for check in said:
+        sources[check.platform, check.probe, check.server].append(check)
+    used = defaultdict(list)
+    for of_source in sources.values():
+        last = newest(of_source)
+        assert last is not None
+        for check in of_source:
+            if check.version == last.version:
+                used[check.platform, str(check.version)].append(check)
+    return {rule: _state(of_rule) for rule, of_rule in used.items()}
+
+
+def _state(of_rule: Sequence[Check]) -> str:
+    good = max((check.at for check in of_rule if check.conclusive), default=None)
+    series: Counter[tuple[object, ...]] = Counter(
+        (check.probe, check.server, check.family) for check in of_rule if good is None or check.at > good
+    )
+    times = {probe: max(n for (other, *_), n in series.items() if other == probe) for probe, *_ in series}
+    doubting = sum(n > 1 for n in times.values())
+    if doubting > 1 or (times and doubting == len(times)):
+        return "stale"
+    return "unknown" if good is None else "fine"
+
+
+def matrix(
+    checks: Iterable[Check],
+    since: dt.datetime,
+    states: Mapping[tuple[int, str], str],
+    voided: Collection[tuple[int, str]],
+) -> dict[tuple[object, ...], tuple[object, ...]]:
+    """Give (server, platform, family, protocol) -> (seq, verdict, cause) of the newest check that counts."""
+    cells = defaultdict(list)
+    for check in checks:
+        if _read(check, voided) and check.at >= since:
+            cells[check.server, check.platform, check.family, check.protocol].append(check)
+    found: dict[tuple[object, ...], tuple[object, ...]] = {}
+    for cell, of_cell in cells.items():
+        last = newest(of_cell)
+        assert last is not None
+        state = states.get((last.platform, str(last.version)))
+        cause = None
+        if state == "fine" and last.verdict in {"inconclusive", "blocked"}:
+            cause = "exit"
+        elif state == "stale" and last.verdict == "inconclusive":
+            cause = "rule"
+        found[cell] = (last.seq, last.verdict, cause)
+    return found
+
+
+def unlocked(
+    checks: Iterable[Check], server: int, since: dt.datetime, voided: Collection[tuple[int, str]]
+) -> set[int]:
+    """Give the platforms that a server unlocks, by the newest conclusive check of each family of a day."""
+    mine = [
+        check
+        for check in checks
+        if check.server == server and check.at >= since and _read(check, voided) and check.conclusive
+    ]
+    out = set()
+    for platform in {check.platform for check in mine}:
+        of_platform = [check for check in mine if check.platform == platform]
+        last = max(check.at for check in of_platform)
+        recent = [check for check in of_platform if check.at > last - dt.timedelta(days=1)]
+        families = {check.family for check in recent}
+        ends = [newest(check for check in recent if check.family == family) for family in families]
+        if all(end is not None and end.verdict == "available" for end in ends):
+            out.add(platform)
+    return out
+
+
+def _read(check: Check, voided: Collection[tuple[int, str]]) -> bool:
+    return check.server is not None and check.counts and (check.platform, str(check.version)) not in voided

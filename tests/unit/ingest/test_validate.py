@@ -152,7 +152,7 @@ def test_batches_are_merged_without_mixing_their_dictionaries() -> None:
 
 
 def test_every_row_has_one_place() -> None:
-    """Unlock checks of servers, and those of the vantage itself, part ways; nothing stands twice or nowhere."""
+    """Unlock checks of servers and of the vantage itself part ways; nothing stands twice or nowhere."""
     not_ready = performance(at_us=NOW_US, quality=4)
     for results, tables in (
         ([performance(at_us=NOW_US), not_ready], {"performance": [0], "held": [1]}),

@@ -23,8 +23,8 @@ _SET_UP_PACKETS, _SET_UP_BYTES = 40, 15_000  # OpenVPN's and IKE's handshakes wi
 _BOX_S = 3.0  # of a run's deadline: making and removing what it runs in, on a slow host
 _IP_ICMP_BYTES = {4: 20 + 8, 6: 40 + 8}
 _SEGMENT_BYTES = 1400
-# Typical of one rule and family: three exchanges, each with a handshake and a compressed page of 60 kB. Through
-# a tunnel a rule is asked twice, as it tells a DNS proxy by that. At most: two questions with slow answers.
+# Typical of one rule and family: three exchanges, each with a handshake and a compressed page of 60 kB.
+# Through a tunnel a rule is asked twice, as it tells a DNS proxy by that; at most: twice with slow answers.
 _UNLOCK = (2.0, 250, 200_000)
 _UNLOCK_TUNNEL = 2
 _UNLOCK_LONGEST_S, _UNLOCK_FAST_S = 15.0, 1.0

@@ -54,13 +54,13 @@ def _unlock(fleet: Fleet) -> Iterator[str]:
             if slug not in known:
                 near = " or ".join(f'"{each}"' for each in shipped.nearest(slug))
                 yield (
-                    f'plan {plan.key}: no rule for "{slug}" is shipped{near and f"; did you mean {near}?"}; '
-                    "it is checked only where the agent's own pack has one"
+                    f'plan {plan.key}: no rule for "{slug}" is shipped: it is checked only where an agent\'s '
+                    f"own pack has one{near and f'; did you mean {near}?'}"
                 )
         if blind := [slug for slug in named if slug not in watched]:
             yield (
-                f"plan {plan.key} sets no unlock.canary for {_some(blind)}: nobody can tell a stale rule from "
-                "a blocked exit"
+                f"plan {plan.key} sets no unlock.canary for {_some(blind)}: nobody can tell a stale rule "
+                "from a blocked exit"
             )
 
 

@@ -13,7 +13,7 @@ from sonde_proto.units import Duration, format_duration
 
 Check = Literal["ping", "endpoint", "connection", "throughput", "unlock"]
 ON_SERVERS = ("ping", "connection", "throughput")
-"""Checks that measure servers; "endpoint" measures targets, "unlock" goes with "connection" or stands alone."""
+"""Checks that measure servers; "endpoint" measures targets, "unlock" is beside "connection" or alone."""
 _HOUR = 3600.0
 
 
@@ -149,7 +149,9 @@ def _unlock(fields: Mapping[str, Any], checks: tuple[str, ...]) -> Iterable[tupl
     """Give what unlock checks lack, or can't be beside."""
     if "connection" not in checks and len(checks) > 1:
         yield "checks", '"unlock" goes through tunnels beside "connection", or directly in a plan of its own'
-    unlock = fields.get("unlock", UnlockPlan())
+    if "unlock" not in fields:
+        return
+    unlock = fields["unlock"]
     if unlock.platforms is None:
         what = 'slugs such as "netflix", or "enabled" for those that are shipped and on'
         yield "unlock.platforms", f'is required for checks = ["unlock"]: {what}'
