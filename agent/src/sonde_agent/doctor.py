@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sonde_agent import unlock_diagnosis
 from sonde_agent.checks.endpoint.certificate import certificate_facts
 from sonde_agent.config import AgentConfig, Tls, split_address
 from sonde_agent.findings import Finding
@@ -32,6 +33,7 @@ def examine(config: AgentConfig | None, path: Path | None = None) -> Iterator[Fi
     if config is None:
         return
     yield from diagnosis.examine(config, path)
+    yield from unlock_diagnosis.examine(config)
     yield state_space(config)
     yield collector(config)
     if config.tls is not None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sonde_proto.v1 import control_pb2
 
-_ORDER = ("ping", "endpoint", "throughput")
+_ORDER = ("ping", "endpoint", "unlock", "throughput")
 """Of what runs inside: quiet things first."""
 _SETTLE_S = {"OpenVPN-UDP": 6.0}
 """An OpenVPN server keeps a session for 5 s after the client's exit, in case its last packets come again."""
