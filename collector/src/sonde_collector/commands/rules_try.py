@@ -84,11 +84,12 @@ def _tell(each: Examined, one: trial.Trial | None) -> None:
         say(f"{'ok  ' if not played.wrong else 'BAD '} {slug}: {played.label}: {played.said}")
         for line in played.wrong:
             say(f"       {line}")
+    if not one.played:
+        say(f"BAD  {slug}: no cassette in {shelf.shown(each.cassette_path)}")
+        return
     for number in one.unreached:
         entry = each.rule.verdicts[number - 1]
         say(f"BAD  {slug}: no cassette reaches entry {number}: {words.outcome(entry)}")
-    if not one.played:
-        say(f"BAD  {slug}: no cassette in {shelf.shown(each.cassette_path)}")
     for mutated in one.mutated:
         if not mutated.good:
             gone = f"{mutated.label} without [{mutated.marker}]"

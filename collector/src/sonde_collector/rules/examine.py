@@ -4,7 +4,7 @@ from pathlib import Path
 
 import attrs
 
-from sonde_collector.rules import scaffold, scrub, shelf
+from sonde_collector.rules import scaffold, scrub, shelf, trim
 from sonde_unlock import lint, reading
 from sonde_unlock.cassette import Cassette
 from sonde_unlock.document import Problem, RuleError
@@ -55,7 +55,7 @@ def examine(path: Path, folder: Path | None = None) -> Examined:
     cassette_path = shelf.cassette_file(path, folder)
     cassettes: tuple[Cassette, ...] = ()
     if cassette_path.exists():
-        cassettes = _cassettes(cassette_path, mistakes)
+        cassettes = _cassettes(cassette_path, rule, mistakes)
         if rule and cassettes and cassettes[0].slug != rule.slug:
             said = f'these are of "{cassettes[0].slug}", the rule is "{rule.slug}"'
             mistakes.append(Mistake(shelf.shown(cassette_path), 0, said))
@@ -89,12 +89,13 @@ def _rule(path: Path, text: str, mistakes: list[Mistake]) -> Rule | None:
     return rule
 
 
-def _cassettes(path: Path, mistakes: list[Mistake]) -> tuple[Cassette, ...]:
+def _cassettes(path: Path, rule: Rule | None, mistakes: list[Mistake]) -> tuple[Cassette, ...]:
     text = _text(path, mistakes)
     if text is None:
         return ()
     _keep(path, scaffold.placeholders(text), mistakes)
-    _keep(path, scrub.suspicions(text), mistakes)
+    looked_for = [each for step in rule.steps for each in trim.patterns(rule, step.id)] if rule else []
+    _keep(path, scrub.suspicions(text, looked_for), mistakes)
     try:
         return reading.read_cassettes(text, path.name)
     except RuleError as error:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 
 from sonde_unlock.document import Problem
+from sonde_unlock.pattern import Pattern
 
 # Keys of JSON, and of scripts in pages, whose values say who or where somebody is. Whole words of the key
 # count: "deviceId" and "device_id" hold "device", "ip" is not found in "description".
@@ -135,19 +136,24 @@ def _shape(kind: str, number: int) -> str:
     return f"fake-{kind}-{number}"
 
 
-def suspicions(text: str) -> list[Problem]:
-    """Give the lines of a cassette that hold what may be somebody's. **Pure**."""
+def suspicions(text: str, looked_for: Collection[Pattern] = ()) -> list[Problem]:
+    """Give the lines of a cassette that hold what may be somebody's. **Pure**.
+
+    Args:
+        text: of the file.
+        looked_for: what the rule looks for: that is the platform's.
+    """
     found = []
     for number, line in enumerate(text.splitlines(), 1):
-        what = [
-            f"a mail address ({match[0]})" for match in _EMAIL.finditer(line) if not _is_example(match[0])
-        ]
-        what += ["a signed token (eyJ…)" for _ in _JWT.finditer(line)]
+        what = [("a mail address", match[0]) for match in _EMAIL.finditer(line) if not _is_example(match[0])]
+        what += [("a signed token", match[0]) for match in _JWT.finditer(line)]
         for match in (*_IPV4.finditer(line), *_IPV6.finditer(line)):
             if _is_somebodys(match[0]):
-                what.append(f"an address of the Internet ({match[0]})")
+                what.append(("an address of the Internet", match[0]))
         found += [
-            Problem(number, f"holds {each}: a cassette holds nobody's; put a stand-in there") for each in what
+            Problem(number, f"holds {kind} ({value:.40}): a cassette holds nobody's; put a stand-in there")
+            for kind, value in what
+            if not any(pattern.search(value.encode()) for pattern in looked_for)
         ]
     return found
 
