@@ -40,6 +40,13 @@ def captured(capture: Capture, answer: Answer, values: Mapping[str, Value]) -> V
     return _distinct(found) or None
 
 
+def says_nothing(capture: Capture, answer: Answer) -> bool:
+    """Whether that a capture found nothing in an answer is no sign that nothing is there. **Pure.**"""
+    if capture.source == "json":
+        return answer.json is None
+    return not answer.body if capture.source == "body" else not answer.readable
+
+
 def _distinct(found: Iterable[Scalar]) -> tuple[Scalar, ...]:
     kept: dict[tuple[type, Scalar], Scalar] = {}
     left = MAX_CHARACTERS

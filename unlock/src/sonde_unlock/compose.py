@@ -39,7 +39,7 @@ def where_to(url: str) -> tuple[str, str]:
     return (match[0], url[match.end() :]) if match else (url, "")
 
 
-def compose(rule: Rule, step: Step, values: Mapping[str, Value], jar: Jar, max_body: int) -> Request:
+def compose(rule: Rule, step: Step, values: Mapping[str, Value], jar: Jar) -> Request:
     """Make a step's first request. **Pure.**
 
     Raises:
@@ -70,13 +70,12 @@ def compose(rule: Rule, step: Step, values: Mapping[str, Value], jar: Jar, max_b
         headers=tuple(headers),
         body=body,
         profile=rule.client.profile,
-        max_body=max_body,
         timeout_s=rule.client.timeout_s,
     )
     return _sent(request, jar, own)
 
 
-def redirected(exchange: Exchange, step: Step, jar: Jar, max_body: int) -> Request | str | None:
+def redirected(exchange: Exchange, step: Step, jar: Jar) -> Request | str | None:
     """Make the request that a redirect asks for; None = it is no redirect; a text = why it isn't followed."""
     location = exchange.header("location")
     if exchange.status not in REDIRECTS or not location:
@@ -101,7 +100,7 @@ def redirected(exchange: Exchange, step: Step, jar: Jar, max_body: int) -> Reque
         method, body = "GET", b""
         dropped.add("content-type")
     headers = tuple((name, text) for name, text in asked.headers if name.lower() not in dropped)
-    following = attrs.evolve(asked, method=method, url=url, headers=headers, body=body, max_body=max_body)
+    following = attrs.evolve(asked, method=method, url=url, headers=headers, body=body)
     return _sent(following, jar, ())
 
 

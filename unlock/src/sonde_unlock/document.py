@@ -1,6 +1,7 @@
 """Reading a plain document strictly: every mistake is kept, with its place, and none is raised on the way."""
 
 import difflib
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -11,6 +12,10 @@ from sonde_unlock.pattern import BadPattern, Pattern, pattern
 MAX_VALUES = 20_000
 MAX_DEPTH = 24
 MAX_TEXT = 20_000
+MAX_KEY = 400
+MAX_NUMBER = 1 << 63
+HALF = re.compile("[\ud800-\udfff]")
+"""What of a character in two halves is one."""
 
 type_names = {dict: "a table", list: "a list", str: "text", bool: "true or false", int: "a whole number"}
 
@@ -78,17 +83,24 @@ def too_large(document: Any, most_text: int = MAX_TEXT) -> str:
         if depth > MAX_DEPTH:
             return f"more than {MAX_DEPTH} tables within each other"
         if isinstance(value, dict):
-            if any(not isinstance(key, str) or len(key) > MAX_TEXT for key in value):
+            if any(not isinstance(key, str) or len(key) > MAX_KEY or HALF.search(key) for key in value):
                 return "a key that is no short text"
             waiting += [(part, depth + 1) for part in value.values()]
         elif isinstance(value, list):
             waiting += [(part, depth + 1) for part in value]
-        elif isinstance(value, str):
-            if len(value) > most_text:
-                return f"a text of more than {most_text} characters"
-        elif value is not None and not isinstance(value, int | float):
-            return f"a {type(value).__name__}, which no document holds"
+        elif reason := _unfit(value, most_text):
+            return reason
     return ""
+
+
+def _unfit(value: Any, most_text: int) -> str:
+    if isinstance(value, str):
+        if len(value) > most_text:
+            return f"a text of more than {most_text} characters"
+        return "half a character (a lone surrogate)" if HALF.search(value) else ""
+    if isinstance(value, int | float):
+        return "" if abs(value) <= MAX_NUMBER else "a number beyond 64 bits"
+    return "" if value is None else f"a {type(value).__name__}, which no document holds"
 
 
 @attrs.frozen

@@ -10,23 +10,23 @@ from collections.abc import Callable, Generator, Mapping
 import attrs
 
 from sonde_unlock.answer import Answer
-from sonde_unlock.capture import captured
+from sonde_unlock.capture import captured, says_nothing
 from sonde_unlock.compose import compose, redirected
 from sonde_unlock.exchange import Exchange, Request
+from sonde_unlock.guards import host_of
 from sonde_unlock.jar import Jar
 from sonde_unlock.judge import Outcome, judge
 from sonde_unlock.match import Seen, holds
-from sonde_unlock.model import MAX_REQUESTS, MAX_ROUNDS, Generated, Rule, Step, Value
-from sonde_unlock.template import CannotFill, fill, names
+from sonde_unlock.model import MAX_REQUESTS, MAX_ROUNDS, Generated, Rule, Secret, Step, Value
+from sonde_unlock.say import hidden
+from sonde_unlock.template import CannotFill, as_text, fill, names
 from sonde_unlock.verdict import Decided, Judgement, Verdict
 
 MAX_READ_BYTES = 12_000_000
 LEAST_BODY_BYTES = 1000
 MAX_FILLED = 4000
 TOO_MANY_REQUESTS = 429
-
-_NOTHING = Answer((Exchange(Request("", "GET", "")),))
-"""Stands for what could not be asked."""
+STOPPED = "the platform said that it was asked too often"
 
 
 @attrs.frozen
@@ -57,20 +57,20 @@ def evaluate(rule: Rule, inputs: Inputs) -> Generator[Request, Exchange, Judgeme
     Returns:
         The judgement. Nothing is raised, whatever is sent in.
     """
-    for secret in rule.secrets:
-        if not (secret.optional or secret.default or inputs.secrets.get(secret.name)):
-            file = f"{rule.slug}.{secret.name}"
-            return Judgement(
-                verdict=Verdict.NOT_CONFIGURED,
-                scope="",
-                region="",
-                decided=Decided(0, "", f"secret {secret.name}"),
-                detail=f"this rule needs the secret file {file}",
-                trace=(),
-            )
+    absent = [one for one in rule.secrets if not (one.default or inputs.secrets.get(one.name))]
+    if any(not one.optional for one in absent):
+        return _not_configured(rule, next(one for one in absent if not one.optional))
     run = _Run(rule, inputs)
     yield from run.steps()
+    if absent and not run.trace and not run.unasked:
+        return _not_configured(rule, absent[0])
     return judge(rule, run.outcome(), plain_tls=inputs.plain_tls, family=inputs.family)
+
+
+def _not_configured(rule: Rule, secret: Secret) -> Judgement:
+    decided = Decided(0, "", f"secret {secret.name}")
+    detail = f"this rule needs the secret file {rule.slug}.{secret.name}"
+    return Judgement(Verdict.NOT_CONFIGURED, "", "", decided, detail, trace=())
 
 
 def run(rule: Rule, inputs: Inputs, fetch: Callable[[Request], Exchange]) -> Judgement:
@@ -131,22 +131,26 @@ class _Run:
             capture.name
             for step in self.rule.steps
             for capture in step.captures
-            if not all(answer.readable for answer in self.answers.get(step.id, (_NOTHING,)))
+            if step.id in self.unasked
+            or step.id not in self.answers
+            or any(says_nothing(capture, answer) for answer in self.answers[step.id])
         }
-        return Seen(self.answers, {**self.rule.lists, **public}, self.secrets, unsure)
+        return Seen(self.answers, {**self.rule.lists, **public}, self.secrets, self.unasked, unsure)
 
     def outcome(self) -> Outcome:
-        hidden = [*self.secrets.values(), *self.jar.values()]
+        hosts = [host_of(hop.request.url) for hop in self.trace]
+        held: list[str] = []
         for name in self.origins:
             value = self.values[name]
-            hidden += map(str, value if isinstance(value, tuple) else (value,))
+            held += map(as_text, value if isinstance(value, tuple) else (value,))
+        shown = [text for text in held if any(text.lower() in host for host in hosts)]
         return Outcome(
             seen=self.seen(),
             origins=self.origins,
             missing=tuple(dict.fromkeys(self.missing)),
             unasked=self.unasked,
             trace=tuple(self.trace),
-            hidden=tuple(hidden),
+            hidden=hidden(self.secrets.values(), {*held, *self.jar.values()}.difference(shown)),
         )
 
     def steps(self) -> Generator[Request, Exchange, None]:
@@ -156,7 +160,7 @@ class _Run:
                 self.answers[step.id] = ()
                 continue
             if self.told_to_stop:
-                self.unasked[step.id] = "the platform said that it was asked too often"
+                self.unasked[step.id] = STOPPED
             elif self.missing and step.fallback not in self.tried:
                 self.unasked[step.id] = f"{self.missing[0]} was not found before"
             else:
@@ -190,8 +194,10 @@ class _Run:
         self.tried.add(step.id)
         self.required += [capture.name for capture in step.captures if capture.required]
         answers: list[Answer] = []
+        rounds: list[dict[str, Value]] = []
         try:
-            for values in self._rounds(step):
+            rounds = self._rounds(step)
+            for values in rounds:
                 answer = yield from self._round(step, values)
                 answers.append(answer)
                 self._capture(step, answer, values)
@@ -200,6 +206,8 @@ class _Run:
                     break
         except CannotFill as reason:
             self.unasked[step.id] = str(reason)
+        if self.told_to_stop and len(answers) < len(rounds):
+            self.unasked[step.id] = STOPPED
         if answers:
             self.answers[step.id] = tuple(answers)
 
@@ -225,27 +233,31 @@ class _Run:
                     self.origins[capture.name] = (step.id, answer)
 
     def _round(self, step: Step, values: Mapping[str, Value]) -> Generator[Request, Exchange, Answer]:
-        request = compose(self.rule, step, values, self.jar, self._may_read())
+        if spent := self._spent():
+            raise CannotFill(spent)
+        request = compose(self.rule, step, values, self.jar)
         hops: list[Exchange] = []
         while True:
-            if len(self.trace) >= MAX_REQUESTS:
-                raise CannotFill(f"the run asked {MAX_REQUESTS} requests already")
+            request = attrs.evolve(request, max_body=min(self.rule.client.max_body, self.left_bytes))
             hop = _bounded((yield request), request)
             self.trace.append(hop)
             self.left_bytes -= len(hop.body)
             self.jar.take(hop)
             hops.append(hop)
-            following = redirected(hop, step, self.jar, self._may_read())
+            if step.request.follow == 0:
+                return Answer(tuple(hops))
+            following = redirected(hop, step, self.jar)
             if following is None or isinstance(following, str):
                 return Answer(tuple(hops), following or "")
-            if len(hops) > step.request.follow:
-                return Answer(tuple(hops), "the rule follows no further" if step.request.follow else "")
+            enough = "the rule follows no further" if len(hops) > step.request.follow else self._spent()
+            if enough:
+                return Answer(tuple(hops), enough)
             request = following
 
-    def _may_read(self) -> int:
-        if self.left_bytes < LEAST_BODY_BYTES:
-            raise CannotFill(f"the run read {MAX_READ_BYTES} bytes already")
-        return min(self.rule.client.max_body, self.left_bytes)
+    def _spent(self) -> str:
+        if len(self.trace) >= MAX_REQUESTS:
+            return f"the run asked {MAX_REQUESTS} requests already"
+        return f"the run read {MAX_READ_BYTES} bytes already" if self.left_bytes < LEAST_BODY_BYTES else ""
 
 
 def _bounded(exchange: Exchange, request: Request) -> Exchange:

@@ -4,9 +4,9 @@ import re
 from urllib.parse import SplitResult, urlsplit
 
 from sonde_unlock.exchange import Exchange
-from sonde_unlock.parse_steps import DOMAIN
 from sonde_unlock.pattern import pattern
 
+DOMAIN = re.compile(r"(?=.{4,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])\Z")
 MAX_URL = 8000
 MAX_CHALLENGE_BYTES = 400_000
 """A challenge page is small; what is larger is a page that mentions one."""

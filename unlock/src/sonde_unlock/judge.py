@@ -27,7 +27,7 @@ class Outcome:
         origins: of captured variables: the step and the answer that gave it.
         missing: names of required captures that found nothing.
         unasked: steps that could not be asked, and why.
-        hidden: values that no message may show.
+        hidden: values that no message may show, longest first.
     """
 
     seen: Seen
@@ -41,8 +41,7 @@ class Outcome:
         self, verdict: Verdict, decided: Decided, detail: str, *, scope: str = "", region: str = ""
     ) -> Judgement:
         """Make the judgement, its detail scrubbed. **Pure.**"""
-        hosts = [host_of(hop.request.url) for hop in self.trace]
-        return Judgement(verdict, scope, region, decided, scrub(detail, self.hidden, hosts), self.trace)
+        return Judgement(verdict, scope, region, decided, scrub(detail, self.hidden), self.trace)
 
 
 def judge(rule: Rule, outcome: Outcome, *, plain_tls: bool, family: int) -> Judgement:
@@ -51,7 +50,7 @@ def judge(rule: Rule, outcome: Outcome, *, plain_tls: bool, family: int) -> Judg
     if plain_tls and rule.client.profile == "browser" and judgement.verdict in REFUSED:
         said = f"refused ({judgement.verdict}), but not as a browser: plain TLS. {judgement.detail}"
         return attrs.evolve(
-            judgement, verdict=Verdict.INCONCLUSIVE, scope="", detail=scrub(said, outcome.hidden, [])
+            judgement, verdict=Verdict.INCONCLUSIVE, scope="", detail=scrub(said, outcome.hidden)
         )
     return judgement
 

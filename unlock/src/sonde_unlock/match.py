@@ -11,6 +11,7 @@ import attrs
 
 from sonde_unlock.answer import Answer, json_at
 from sonde_unlock.model import (
+    NOT_OF_THE_EXIT,
     Answers,
     Atom,
     Condition,
@@ -41,12 +42,14 @@ class Seen:
             A step that is not here could not be asked, or was not yet.
         values: of variables, and the rule's lists.
         secrets: names of those that there are.
+        partly: steps of which a round could not be asked.
         unsure: variables that may be missing only because an answer was none, or unreadable.
     """
 
     answers: Mapping[str, tuple[Answer, ...]]
     values: Mapping[str, Value]
     secrets: Collection[str]
+    partly: Collection[str] = ()
     unsure: Collection[str] = ()
 
 
@@ -84,7 +87,10 @@ def holds(condition: Condition, seen: Seen) -> Truth:
     answers = seen.answers.get(condition.step)
     if answers is None:
         return None
-    return quantified(condition.quantifier, [meets(condition, answer, seen) for answer in answers])
+    truths = [meets(condition, answer, seen) for answer in answers]
+    if condition.step in seen.partly:
+        truths.append(None)
+    return quantified(condition.quantifier, truths)
 
 
 def meets(condition: Answers, answer: Answer, seen: Seen) -> Truth:
@@ -94,7 +100,9 @@ def meets(condition: Answers, answer: Answer, seen: Seen) -> Truth:
 
 def _atom(atom: Atom, answer: Answer, seen: Seen) -> Truth:  # noqa: PLR0911 - one kind of atom each  # noqa: PLR0911 - one kind of atom each
     if isinstance(atom, ErrorIs):
-        return not answer.arrived and (not atom.kinds or answer.error in atom.kinds)
+        if answer.error in NOT_OF_THE_EXIT:
+            return None
+        return answer.error is not None and (not atom.kinds or answer.error in atom.kinds)
     if not answer.arrived or answer.challenge:
         return None
     if isinstance(atom, StatusIs):

@@ -20,6 +20,9 @@ MAX_FOLLOW = 10
 MAX_BODY_BYTES = 3_000_000
 MAX_TIMEOUT_S = 15
 
+NOT_OF_THE_EXIT = (Error.DNS, Error.NO_ADDRESS, Error.POLICY)
+"""Errors of resolvers and of our own side: no rule may conclude anything from them."""
+
 Scalar = str | int | float | bool
 Value = Scalar | tuple[Scalar, ...]
 """What a variable holds: one value, or with `all` several."""

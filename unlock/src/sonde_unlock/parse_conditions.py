@@ -5,6 +5,7 @@ import re
 from sonde_unlock.document import Node
 from sonde_unlock.exchange import Error
 from sonde_unlock.model import (
+    NOT_OF_THE_EXIT,
     Answers,
     Atom,
     Condition,
@@ -25,6 +26,7 @@ MAX_NESTED = 3
 MAX_VALUES = 300
 ATOMS = ("status", "body", "location", "final_url", "header", "json", "error")
 TESTS = ("eq", "in", "in_var", "plus", "exists", "matches")
+TELLING = tuple(error for error in Error if error not in NOT_OF_THE_EXIT)
 STATUS_CLASS = re.compile(r"[1-5]xx\Z")
 PATH = re.compile(r"[^.\s]+(\.[^.\s]+)*\Z")
 HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,80}\Z")
@@ -98,7 +100,7 @@ def _atom(name: str, node: Node) -> Atom | None:  # noqa: PLR0911 - one kind eac
     if name == "error":
         if node.value is True:
             return ErrorIs(frozenset())
-        return ErrorIs(frozenset(Error(part.choice(tuple(Error))) for part in node.one_or_more(len(Error))))
+        return ErrorIs(frozenset(Error(part.choice(TELLING)) for part in node.one_or_more(len(TELLING))))
     return Matches(name, node.pattern())
 
 

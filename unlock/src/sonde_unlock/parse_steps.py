@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from sonde_unlock.document import Node
+from sonde_unlock.guards import DOMAIN
 from sonde_unlock.model import (
     MAX_FOLLOW,
     MAX_STEPS,
@@ -16,7 +17,6 @@ from sonde_unlock.model import (
 from sonde_unlock.parse_conditions import conditions, header_name, json_path
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
-DOMAIN = re.compile(r"(?=.{4,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])\Z")
 SCHEME = re.compile(r"https?://[^/?#@\s]+([/?#]|\Z)|\{[a-z][a-z0-9_]*\}", re.IGNORECASE)
 METHODS = ("GET", "POST", "PUT", "HEAD", "OPTIONS")
 PLAIN_SOURCES = ("json", "body", "location", "final_url", "url_path")

@@ -15,8 +15,9 @@ from sonde_unlock.model import Rule
 from sonde_unlock.parse import parse
 from sonde_unlock.parse_cassette import parse_cassettes
 
-MAX_TEXT_BYTES = 512 * 1024
-MAX_CASSETTE_TEXT_BYTES = 4 << 20
+MAX_RULE_TEXT = 512 * 1024
+MAX_CASSETTE_TEXT = 4 << 20
+"""Characters, as the one before."""
 WHOLE = re.compile(r"[-+]?[0-9]{1,18}\Z")
 FRACTION = re.compile(r"[-+]?[0-9]{1,18}\.[0-9]{1,18}\Z")
 WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
@@ -32,7 +33,7 @@ def read_rule(text: str, name: str) -> Rule:
     Raises:
         RuleError: with every mistake and its line.
     """
-    document, places, problems = read_document(text, name, MAX_TEXT_BYTES)
+    document, places, problems = read_document(text, name, MAX_RULE_TEXT)
     try:
         rule = parse(document, places)
     except RuleError as error:
@@ -44,7 +45,7 @@ def read_rule(text: str, name: str) -> Rule:
 
 def read_cassettes(text: str, name: str) -> tuple[Cassette, ...]:
     """Read a file of cassettes from YAML; raises as `read_rule`. **Pure.**"""
-    document, places, problems = read_document(text, name, MAX_CASSETTE_TEXT_BYTES)
+    document, places, problems = read_document(text, name, MAX_CASSETTE_TEXT)
     try:
         cassettes = parse_cassettes(document, places)
     except RuleError as error:
@@ -61,7 +62,7 @@ def read_document(text: str, name: str, most: int) -> tuple[Any, dict[Place, int
         RuleError: when it is no YAML, or too large.
     """
     if len(text) > most:
-        raise RuleError([Problem(0, f"the file is larger than {most} bytes")], name)
+        raise RuleError([Problem(0, f"the file is longer than {most} characters")], name)
     try:
         root = yaml.compose(text, yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:

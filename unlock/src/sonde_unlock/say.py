@@ -1,6 +1,7 @@
 """A verdict's reason in words: what decided, and nothing that should stay unsaid."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from urllib.parse import quote
 
 from sonde_unlock.answer import Answer
 from sonde_unlock.match import Seen, meets
@@ -24,6 +25,8 @@ from sonde_unlock.template import as_text
 
 MAX_DETAIL = 200
 MAX_MARKER = 120
+MAX_QUOTED = 5000
+LEAST_SECRET = 4
 SHORT = 7
 """Characters of a captured value that may be shown: a country, a status; no token is so short."""
 
@@ -93,16 +96,22 @@ def _test(test: Test) -> str:
     return f"is {values}" if test.operator == "eq" else f"is one of {values}"
 
 
-def scrub(text: str, hidden: Iterable[str], hosts: Sequence[str]) -> str:
-    """Make a detail of a text: one line, at most `MAX_DETAIL` characters, without hidden values. **Pure.**
+def hidden(secrets: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
+    """Give what no message may show, longest first. **Pure.**
 
     Args:
-        text: what to say.
-        hidden: values of secrets, cookies and captures; those up to `SHORT` characters may stand.
-        hosts: that were asked; a value that is part of a host's name may stand.
+        secrets: of the operator.
+        others: cookies and captured values; those up to `SHORT` characters may be shown.
     """
-    for value in sorted(set(hidden), key=len, reverse=True):
-        if len(value) > SHORT and not any(value.lower() in host for host in hosts):
-            text = text.replace(value, "[hidden]")
+    values = {value for value in secrets if len(value) >= LEAST_SECRET}
+    values |= {value for value in others if len(value) > SHORT}
+    values |= {quote(value, safe="") for value in values if len(value) <= MAX_QUOTED}
+    return tuple(sorted(values, key=len, reverse=True))
+
+
+def scrub(text: str, values: Iterable[str]) -> str:
+    """Make a detail of a text: one line, at most `MAX_DETAIL` characters, without these values. **Pure.**"""
+    for value in values:
+        text = text.replace(value, "[hidden]")
     text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return text if len(text) <= MAX_DETAIL else text[: MAX_DETAIL - 1] + "…"
