@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from sonde_collector.rules import play, recording, yaml_text
+from sonde_collector.rules import play, recording, signing_key, yaml_text
 from sonde_collector.rules.recording import NotRecordable
 from sonde_unlock import pack, reading
 from sonde_unlock.cassette import Unmatched
@@ -70,12 +70,24 @@ def ask(rule: Rule, family: int, options: Sequence[str]) -> list[Exchange]:
     """
     command = program()
     with tempfile.TemporaryDirectory(prefix="sonde-rules-") as folder:
-        unsigned, out = Path(folder, "unlock.pack"), Path(folder, "exchanges.json")
+        packed, out = Path(folder, "unlock.pack"), Path(folder, "exchanges.json")
+        key = signing_key.make(
+            Path(folder, "key")
+        )  # of this run alone: the agent's own rules have no say here
         try:
-            unsigned.write_bytes(pack.build([rule], rule.version, rule.checked_on))
+            packed.write_bytes(pack.sign(pack.build([rule], rule.version, rule.checked_on), key))
         except pack.PackError as error:
             raise NotRecordable(str(error)) from None
-        argv = [command, "check", "unlock", rule.slug, "--unsigned", "--pack", str(unsigned)]
+        argv = [
+            command,
+            "check",
+            "unlock",
+            rule.slug,
+            "--pack",
+            str(packed),
+            "--rule-key",
+            pack.public_key(key),
+        ]
         argv += ["--record", str(out), "--family", str(family), *options]
         try:
             done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_LONGEST_S)

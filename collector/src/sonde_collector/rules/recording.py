@@ -154,14 +154,7 @@ class _Maker:
         }
         self.tokens = _tokens(rule, exchanges)
         self.scrubber = Scrubber(keep - set(self.tokens))
-        self.sent_cookies = {
-            name
-            for exchange in exchanges
-            for key, value in exchange.request.headers
-            if key.lower() == "cookie"
-            for name in re.findall(r"(?:^|;\s*)([^=;\s]+)=", value)
-        }
-        self.sent_cookies |= {
+        self.cookies = {
             capture.of for step in rule.steps for capture in step.captures if capture.source == "cookie"
         }
         self.headers = _HEADERS | {
@@ -234,7 +227,7 @@ class _Maker:
         for key, value in exchange.headers:
             if key == "set-cookie":
                 name, equals, rest = value.partition("=")
-                if equals and name.strip() in self.sent_cookies:
+                if equals and name.strip() in self.cookies:
                     headers.setdefault(key, []).append(self._cookie(name.strip(), rest))
             elif key in self.headers:
                 headers.setdefault(key, []).append(self._text(value))
@@ -273,15 +266,18 @@ class _Maker:
 
 
 def _tokens(rule: Rule, exchanges: Sequence[Exchange]) -> dict[str, str]:
-    """Give captured values that a later request brings: value -> name of the capture."""
+    """Give captured values that a later request brings, but for hosts: value -> name of the capture."""
     found: dict[str, str] = {}
+    hosts = "\n".join(urlsplit(exchange.request.url).netloc for exchange in exchanges)
     for number, exchange in enumerate(exchanges):
         later = [_sent(each.request) for each in exchanges[number + 1 :]]
         for capture in rule.step(exchange.request.step).captures:
             if capture.source == "var" or capture.transforms:
                 continue
             value = captured(capture, Answer((exchange,)), {})
-            if isinstance(value, str) and len(value) >= _TOKEN and any(value in request for request in later):
+            if not isinstance(value, str) or len(value) < _TOKEN or value in hosts:
+                continue
+            if any(value in request for request in later):
                 found.setdefault(value, capture.name)
     return found
 

@@ -31,8 +31,10 @@ _UUID = re.compile(r"\b[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}\b")
 _IPV4 = re.compile(r"(?<![\w.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w.]*[0-9])")
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])")
 _HEX = re.compile(r"(?<![\w-])[0-9A-Fa-f]{24,}(?![\w-])")
-_OPAQUE = re.compile(r"(?<![\w+/=-])[\w+/=-]{24,}(?:\.[\w+/=-]{8,})*")
+_OPAQUE = re.compile(r"(?<![\w+=-])[\w+=-]{24,}(?:\.[\w+=-]{8,})*")
+_PIECES = re.compile(r"[-_.=+]")
 _LONG_OPAQUE = 32
+_MINTED = re.compile(r"<<[a-z][a-z0-9_]*>>")
 _DOCUMENTATION = tuple(
     map(ipaddress.ip_network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"))
 )
@@ -88,7 +90,7 @@ class Scrubber:
 
     def _pair(self, match: re.Match[str]) -> str:
         text, number = match["text"], match["number"]
-        if not _is_personal(match["key"]) or len(text or number) <= _SHORT or text in self._keep:
+        if not _is_personal(match["key"]) or len(text or number) <= _SHORT or self._stays(text or ""):
             return match[0]
         if number is not None:  # coordinates, a network's or an account's number
             self.counts["number"] += 1
@@ -96,9 +98,14 @@ class Scrubber:
         return f'{match["head"]}"{self.stand_in(text, "value")}"'
 
     def _query(self, match: re.Match[str]) -> str:
-        if not _is_personal(match["key"]) or len(match["text"]) <= _SHORT:
+        text = match["text"]
+        if not _is_personal(match["key"]) or len(text) <= _SHORT or self._stays(text):
             return match[0]
-        return match["head"] + self.stand_in(match["text"], "value")
+        return match["head"] + self.stand_in(text, "value")
+
+    def _stays(self, text: str) -> bool:
+        """Whether a value is the rule's marker, or a token that the cassette makes anew each time."""
+        return text in self._keep or _MINTED.search(text) is not None
 
     def _address(self, match: re.Match[str]) -> str:
         try:
@@ -111,10 +118,12 @@ class Scrubber:
 
     def _opaque(self, match: re.Match[str]) -> str:
         value = match[0]
-        kinds = [any(map(test, value)) for test in (str.isupper, str.islower, str.isdigit)]
-        if sum(kinds) == len(kinds) or (len(value) >= _LONG_OPAQUE and kinds[-1] and sum(kinds) > 1):
-            return self.stand_in(value, "token")
-        return value
+        mixed = any(
+            any(map(str.isdigit, piece)) and any(map(str.isalpha, piece)) for piece in _PIECES.split(value)
+        )
+        cases = any(map(str.isupper, value)) and any(map(str.islower, value))
+        # Without a piece that mixes letters and digits it is words and numbers: a path, a class of a style.
+        return self.stand_in(value, "token") if mixed and (cases or len(value) >= _LONG_OPAQUE) else value
 
 
 def _is_personal(key: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 Value = Any
 """str, int, bool, None, and sequences and string-keyed mappings of these."""
 _WIDTH = 100
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./+-]*(?: [A-Za-z0-9_./+-]+)*")
+_PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./+-]*(?: [A-Za-z0-9_./+-]+)*")
 _RESERVED = re.compile(r"(?i)true|false|null|yes|no|on|off|y|n")
 _NOT_IN_A_BLOCK = re.compile(
     r"[^\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
