@@ -68,10 +68,9 @@ def test_nothing_is_voided_where_nobody_can_be_asked(database_url: str, command:
     assert unlocked(database_url) == 3
 
 
+@pytest.mark.usefixtures("command")
 @pytest.mark.parametrize(("answer", "left"), [("y", 1), ("n", 3), ("", 3)])
-def test_a_person_is_asked_first(
-    answer: str, left: int, database_url: str, command: Command, tmp_path: Path
-) -> None:
+def test_a_person_is_asked_first(answer: str, left: int, database_url: str, tmp_path: Path) -> None:
     """On a terminal nothing happens without a yes."""
     person, terminal = os.openpty()
     os.write(person, f"{answer}\n".encode())
