@@ -7,6 +7,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
+from support.unlock_rules import Fetch
+
+from sonde_unlock.cassette import Unmatched
 from sonde_unlock.exchange import Exchange, Request
 from sonde_unlock.model import (
     Answers,
@@ -23,8 +26,6 @@ from sonde_unlock.model import (
     StatusIs,
     VariableIs,
 )
-
-from support.unlock_rules import Fetch
 
 REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -57,7 +58,9 @@ def _of_condition(rule: Rule, condition: Condition) -> Iterator[tuple[Mark, ...]
                 yield (_of_atom(condition.step, atom),)
     elif isinstance(condition, VariableIs):
         for name in (condition.name, condition.test.other):
-            found = [_of_capture(step.id, one) for step in rule.steps for one in step.captures if one.name == name]
+            found = [
+                _of_capture(step.id, one) for step in rule.steps for one in step.captures if one.name == name
+            ]
             if found:
                 yield tuple(found)
     elif isinstance(condition, Group):
@@ -105,6 +108,7 @@ class Alteration:
 
     def __call__(self, fetch: Fetch) -> Fetch:
         """Put itself between a run and its answers."""
+        fetch = known_or_not(fetch)
 
         def asking(request: Request) -> Exchange:
             if request.url in self._moved:
@@ -182,11 +186,23 @@ def _alter(document: Any, path: list[str], how: str) -> bool:
     return True
 
 
+def known_or_not(fetch: Fetch) -> Fetch:
+    """Give a page that nobody knows where a changed answer leads out of the cassette."""
+
+    def asking(request: Request) -> Exchange:
+        try:
+            return fetch(request)
+        except Unmatched:
+            return Exchange(request, 404, (("content-type", "text/html"),), b"<html>nothing here</html>")
+
+    return asking
+
+
 def counted(change: Callable[[Exchange], Exchange], only: int = 0) -> Callable[[Fetch], Fetch]:
     """Change all answers, or only the one of that number, from 1."""
 
     def between(fetch: Fetch) -> Fetch:
-        seen = 0
+        fetch, seen = known_or_not(fetch), 0
 
         def asking(request: Request) -> Exchange:
             nonlocal seen

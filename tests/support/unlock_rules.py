@@ -13,7 +13,10 @@ from sonde_unlock.reading import read_cassettes, read_rule
 from sonde_unlock.verdict import Judgement
 
 Fetch = Callable[[Request], Exchange]
-ENABLED = "netflix disney-plus hbo-max prime-video bbc-iplayer hulu youtube-premium dazn".split()
+ENABLED = [
+    *("netflix", "disney-plus", "hbo-max", "prime-video"),
+    *("bbc-iplayer", "hulu", "youtube-premium", "dazn"),
+]
 SLUGS = sorted(path.stem for path in RULES.glob("*.yaml"))
 NOW_S = 1_796_000_000.0
 
@@ -51,7 +54,9 @@ def inputs(family: int = 4, *, plain_tls: bool = False, secrets: Mapping[str, st
     )
 
 
-def play(cassette: Cassette, change: Callable[[Fetch], Fetch] = lambda fetch: fetch, *, plain: bool = False) -> Judgement:
+def play(
+    cassette: Cassette, change: Callable[[Fetch], Fetch] = lambda fetch: fetch, *, plain: bool = False
+) -> Judgement:
     """Judge a cassette by its platform's rule, with its answers changed on their way."""
     given = inputs(cassette.family or 4, plain_tls=plain, secrets=cassette.secrets)
     return run(rule(cassette.slug), given, change(fetcher(Player((cassette,)), plain_tls=plain)))

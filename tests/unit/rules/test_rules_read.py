@@ -3,10 +3,10 @@
 import re
 
 import pytest
+from support.unlock_rules import ENABLED, SLUGS, rule
+
 from sonde_unlock.lint import lint
 from sonde_unlock.verdict import Verdict
-
-from support.unlock_rules import ENABLED, SLUGS, rule
 
 SECRET_WORDS = re.compile(r"(?i)bearer [a-z0-9._-]{12}|eyJ[A-Za-z0-9_-]{20}|[\w.]+@[\w.]+\.[a-z]{2,}")
 
@@ -42,8 +42,14 @@ def test_a_rule_says_where_its_facts_are_from_and_that_nobody_saw_it_live(slug: 
 def test_what_is_offered_has_something_to_see(slug: str) -> None:
     """No status alone makes a platform available, and refusals stand before it."""
     verdicts = [entry.verdict for entry in rule(slug).verdicts]
-    offered = [index for index, verdict in enumerate(verdicts) if verdict in (Verdict.AVAILABLE, Verdict.PARTIAL)]
-    refused = [index for index, verdict in enumerate(verdicts) if verdict in (Verdict.BLOCKED, Verdict.PROXY_DETECTED)]
+    offered = [
+        index for index, verdict in enumerate(verdicts) if verdict in (Verdict.AVAILABLE, Verdict.PARTIAL)
+    ]
+    refused = [
+        index
+        for index, verdict in enumerate(verdicts)
+        if verdict in (Verdict.BLOCKED, Verdict.PROXY_DETECTED)
+    ]
     assert not offered or not refused or max(refused) < min(offered)
 
 
