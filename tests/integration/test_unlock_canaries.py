@@ -74,7 +74,7 @@ def look(url: str, tmp_path: Path) -> int:
     ],
 )
 def test_when_a_rule_is_stale(conn: psycopg.Connection, checks: list[Check], state: str | None) -> None:
-    """Twice in a row in one series, at two vantages or at all that speak, and nobody has known better since."""
+    """Twice in a row in one series, at two vantages or all that speak, and nobody knew better since."""
     insert(conn, checks)
     found = conn.execute(STATES).fetchall()
     assert found == ([] if state is None else [(1, "1", state)])

@@ -28,6 +28,7 @@ from sonde_collector.commands import (
     silence,
     sql,
     top,
+    unlock,
 )
 from sonde_collector.commands.output import complain
 from sonde_collector.commands.parsers import add_config
@@ -69,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
         keeping,
         api_keys,
         answers,
+        unlock,
         notify,
         silence,
         query,
