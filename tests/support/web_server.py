@@ -44,6 +44,8 @@ class WebServer:
         ca: PEM file of its authority.
         seen: requests, in order.
         connections: how many were accepted.
+        most_at_once: of them, at one time.
+        answers: path, or address and path -> status, headers and body.
     """
 
     port: int
@@ -207,7 +209,8 @@ def _answer(
     if path in _MISCHIEF:
         _MISCHIEF[path](stream, stop)
     else:
-        _send(stream, *server.answers.get(path, (200, {}, b"hello")))
+        own = stream.getsockname()[0]
+        _send(stream, *server.answers.get(own + path, server.answers.get(path, (200, {}, b"hello"))))
 
 
 def _reset(stream: socket.socket, _stop: threading.Event) -> None:

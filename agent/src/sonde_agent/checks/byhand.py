@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from sonde_agent import report
+from sonde_agent import memory, report
 from sonde_agent.checks import byhand_tunnel
 from sonde_agent.checks.base import Check, CheckImpossible, Context
 from sonde_agent.checks.byhand_endpoint import add_endpoints
@@ -54,6 +54,7 @@ def run_by_hand(args: argparse.Namespace) -> int:
 
     No policy holds here: whoever can type the command may send the packets.
     """
+    memory.keep_one_arena()
     try:
         task = task_from(args)
         results = asyncio.run(_run(task, args))

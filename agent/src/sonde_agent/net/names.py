@@ -84,6 +84,8 @@ class SystemResolver:
     """The resolvers of this network namespace: the host's, or in a tunnel those that it brought."""
 
     def __init__(self, servers: tuple[str, ...] | None = None, port: int = DNS_PORT) -> None:
+        import dns.query  # noqa: F401, PLC0415 -- now, so that its loading is no part of the first look-up
+
         self._servers = tuple(system_servers()) if servers is None else servers
         self._port = port
         self.who = self._servers[0]

@@ -20,17 +20,25 @@ class Trust:
 
     Raises:
         OSError: `extra` can't be read.
-        ValueError: it holds no certificate.
+        ValueError: it holds no certificate, or there are none at all.
     """
 
     def __init__(self, extra: Path | None = None) -> None:
         self._extra = extra.read_text(encoding="ascii", errors="replace") if extra else ""
         self._memory: int | None = None
+        self._file = _bundle()
+        if not (self._file or extra):
+            raise ValueError("this host has no certificate authorities: apt install ca-certificates")
         if extra:
             try:
                 ssl.create_default_context(cadata=self._extra)
             except ssl.SSLError:
                 raise ValueError(f"{extra} holds no PEM certificate") from None
+            self._memory = os.memfd_create("authorities")
+            with os.fdopen(os.dup(self._memory), "wb") as file:
+                file.write(Path(self._file).read_bytes() if self._file else b"")
+                file.write(b"\n" + self._extra.encode("ascii", "replace"))
+            self._file = f"/proc/self/fd/{self._memory}"
 
     def context(self) -> ssl.SSLContext:
         """Give the settings of a client."""
@@ -41,15 +49,7 @@ class Trust:
 
     def file(self) -> str:
         """Give the path of a file with all of them, for libcurl, which takes one file; good until `close`."""
-        bundle = _bundle()
-        if not self._extra:
-            return bundle
-        if self._memory is None:
-            self._memory = os.memfd_create("authorities")
-            with os.fdopen(os.dup(self._memory), "wb") as file:
-                file.write(Path(bundle).read_bytes() if bundle else b"")
-                file.write(b"\n" + self._extra.encode("ascii", "replace"))
-        return f"/proc/self/fd/{self._memory}"
+        return self._file
 
     def close(self) -> None:
         """Forget the file."""
@@ -60,9 +60,4 @@ class Trust:
 
 def _bundle() -> str:
     own = ssl.get_default_verify_paths().cafile
-    found = own or next((path for path in _BUNDLES if os.access(path, os.R_OK)), "")
-    if found:
-        return found
-    import certifi  # noqa: PLC0415 -- curl_cffi brings it; hosts with authorities of their own need it not
-
-    return str(certifi.where())
+    return own or next((path for path in _BUNDLES if os.access(path, os.R_OK)), "")

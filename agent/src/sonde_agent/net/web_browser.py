@@ -4,6 +4,7 @@ Each request has a connection of its own, so that its phases are its own.
 """
 
 import errno
+import io
 import time
 from typing import Any
 
@@ -48,6 +49,7 @@ _BY_ERRNO = {
     errno.EPERM: Error.UNREACHABLE,
 }
 _CUT = (16, 18, 56, 92)  # in the body: less than was announced, a reset, a broken stream of HTTP/2
+_OWN = (2, 27, 43, 48, 77)  # no memory, an option or a file that can't be used: our own side's fault
 _COULDNT_CONNECT, _WRITE_ERROR, _TLS_ERROR, _RECEIVE_ERROR = 7, 23, 35, 56
 
 
@@ -68,7 +70,11 @@ class BrowserWeb:
         return _GREETINGS.get(profile, PLAIN)
 
     def fetch(self, request: Request, place: Place, within_s: float) -> Exchange:
-        """Ask once, see `Web.fetch`."""
+        """Ask once, see `Web.fetch`.
+
+        Raises:
+            CurlError: libcurl could not even begin.
+        """
         answer = _Answer(request.max_body)
         began = time.monotonic()
         curl = Curl()
@@ -78,6 +84,8 @@ class BrowserWeb:
                 curl.perform()
             except CurlError as error:
                 # An answer that ends early is one, cut; what was cut at our own bound is no error at all.
+                if int(error.code) in _OWN:
+                    raise
                 if answer.began and int(error.code) in _CUT:
                     answer.truncated = True
                 elif not (int(error.code) == _WRITE_ERROR and answer.truncated):
@@ -86,7 +94,7 @@ class BrowserWeb:
                 request,
                 status=answer.status,
                 headers=tuple(answer.headers),
-                body=bytes(answer.body),
+                body=answer.body.getvalue(),
                 truncated=answer.truncated,
                 elapsed_ms=_info(curl, CurlInfo.TOTAL_TIME_T) / 1000,
                 phases=_phases(curl),
@@ -133,14 +141,14 @@ class _Answer:
     def __init__(self, max_body: int) -> None:
         self.status = 0
         self.headers: list[tuple[str, str]] = []
-        self.body = bytearray()
+        self.body = io.BytesIO()  # gives its whole without a copy
         self.truncated = False
         self._max_body = max_body
 
     @property
     def began(self) -> bool:
         """Whether a part of the body came."""
-        return bool(self.body)
+        return bool(self.body.tell())
 
     def take_header(self, line: bytes) -> int:
         text = line.decode("latin-1").rstrip("\r\n")
@@ -153,8 +161,8 @@ class _Answer:
         return len(line)
 
     def take_body(self, data: bytes) -> int:
-        room = self._max_body - len(self.body)
-        self.body += data[:room]
+        room = self._max_body - self.body.tell()
+        self.body.write(data[:room])
         if len(data) > room:
             self.truncated = True
             return _STOP

@@ -76,7 +76,7 @@ def _facts(row: pb.Unlock, limits: Limits) -> list[tuple[str, str]]:
     facts = []
     if row.detail:
         facts.append(("why", row.detail))
-    if decided := _decided(evidence):
+    if (decided := _decided(evidence)) and evidence["decided"]["step"] not in row.detail:
         facts.append(("decided by", decided))
     if row.via or row.verdict in _ACCESS:
         facts.append(

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from sonde_agent import memory
 from sonde_agent.checks.base import CheckImpossible, Context, wall_us
 from sonde_agent.checks.kinds import KINDS
 from sonde_agent.config import PolicyRules
@@ -140,6 +141,7 @@ def main() -> int:
     terms, request, up = (frames.receive(ORDERS) for _ in range(3))
     if terms is None or request is None or up is None:
         return 0  # no tunnel came up
+    memory.keep_one_arena()
     asked, tunnel = tunnel_pb2.OpenTunnel.FromString(request), tunnel_pb2.TunnelUp.FromString(up)
     asyncio.run(Box(json.loads(terms), asked, tunnel, EVENTS).run())
     return 0
