@@ -102,6 +102,9 @@ def new(args: argparse.Namespace) -> int:
         return 0
     say(f"{rule}: what to ask, and what answers mean")
     say(f"{cassettes}: answers to try it on")
+    world = args.into / "cassettes" / "world.yaml"
+    if world.is_file():
+        say(f"{shelf.shown(world)}: say there where the lab plays them: a line below `default`, one below GB")
     say(f"next: `sonde-collector rules lint {rule}` tells what is yours to fill in")
     return 0
 
