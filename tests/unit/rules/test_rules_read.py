@@ -28,7 +28,7 @@ def test_a_rule_has_no_problem(slug: str) -> None:
 
 @pytest.mark.parametrize("slug", SLUGS)
 def test_a_rule_says_where_its_facts_are_from(slug: str) -> None:
-    """Every source has a revision, or is somebody's own look or a page, and a day; a fixed language is asked."""
+    """Every source has a revision, or is a page or somebody's own look, and a day; one language is asked."""
     read = rule(slug)
     assert all(re.search("@[0-9a-f]{7}$|^seen |^https://", origin.source) for origin in read.provenance)
     assert all(re.fullmatch(r"20\d\d-\d\d-\d\d", origin.date) for origin in read.provenance)
