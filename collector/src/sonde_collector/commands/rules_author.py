@@ -158,7 +158,7 @@ def _rule(word: str) -> Rule:
         Unknown: there is none.
         ValueError: it has mistakes; the message is a line for each.
     """
-    (path,) = shelf.rule_files([word])[:1]
+    path = shelf.rule_file(word)
     examined = examine(path)
     mistakes = [each for each in examined.mistakes if each.file == shelf.shown(path)]
     if examined.rule is None or mistakes:

@@ -107,8 +107,7 @@ def _described(each: Examined, one: trial.Trial | None) -> dict[str, Any]:
 def explain(args: argparse.Namespace) -> int:
     """Explain a rule."""
     try:
-        (path,) = shelf.rule_files([args.word])[:1]
-        each = examine(path)
+        each = examine(shelf.rule_file(args.word))
         rule = _whole(each)
         answers = None if args.answers is None else _answers(args.answers, rule)
     except (shelf.Unknown, ValueError) as error:
@@ -149,8 +148,7 @@ def _answers(word: str, rule: Rule) -> list[Cassette]:
     name, _, behaviour = word.partition(":")
     path = Path(name)
     if not path.is_file():
-        (rule_path,) = shelf.rule_files([name])
-        path = shelf.cassette_file(rule_path)
+        path = shelf.cassette_file(shelf.rule_file(name))
     cassettes = play.read(path)
     chosen = [each for each in cassettes if each.slug == rule.slug and behaviour in ("", each.behaviour)]
     if not chosen:

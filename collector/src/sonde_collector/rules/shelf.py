@@ -33,6 +33,18 @@ def rule_files(words: Sequence[str], *, default: Path = sonde_rules.RULES) -> li
     return list(found)
 
 
+def rule_file(word: str) -> Path:
+    """Give the one rule file that a word names.
+
+    Raises:
+        Unknown: it names nothing, or a folder of several.
+    """
+    found = rule_files([word])
+    if len(found) > 1:
+        raise Unknown(f"{word} holds {len(found)} rules: name one")
+    return found[0]
+
+
 def _shipped(slug: str) -> Path:
     path = sonde_rules.RULES / f"{slug}.yaml"
     if not slug or not path.is_file():
