@@ -2,6 +2,8 @@
 
 import base64
 import json
+import subprocess
+import sys
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
@@ -146,6 +148,12 @@ def test_only_ed25519_keys_sign() -> None:
     for wrong in (curve, b"", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"):
         with pytest.raises(PackError, match="signing key"):
             sign(b"x", wrong)
+
+
+def test_agents_need_no_yaml() -> None:
+    """Opening packs, judging and replaying import no YAML: only authors have it."""
+    code = "import sys; from sonde_unlock import cassette, engine, pack; sys.exit('yaml' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_file_is_plain_json() -> None:
