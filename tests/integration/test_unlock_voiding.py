@@ -136,7 +136,7 @@ def test_many_checks_are_mended_in_steps(conn: psycopg.Connection) -> None:
 
 
 def test_what_comes_back_from_an_archive_is_judged_now(conn: psycopg.Connection, tmp_path: Path) -> None:
-    """A partition that was away while its version was voided comes back and is not read; canaries come back."""
+    """A partition that was away while its version was voided comes back unread; canaries come back."""
     long_ago = 80 * 86_400
     for table in ("streaming_checks", "sonde.canary_checks"):
         partitions.ensure(conn, table, days_ago(80), days_ago(80), "day")
