@@ -133,14 +133,15 @@ class Node:
         """Give the parts of a table that has these keys and no other."""
         if not self._of(dict):
             return {}
-        known = [*required, *optional]
+        known, meant = [*required, *optional], set[str]()
         for key in self.value:
             if key not in known:
                 near = difflib.get_close_matches(key, known, 1)
+                meant.update(near)
                 hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
                 self._at(key, None).wrong(f"unknown key; {hint}")
         for key in required:
-            if key not in self.value:
+            if key not in self.value and key not in meant:
                 self.wrong(f"{key!r} is missing")
         return {key: self._at(key, part) for key, part in self.value.items() if key in known}
 

@@ -4,6 +4,7 @@ A run asks at most `MAX_REQUESTS` requests and reads at most `MAX_READ_BYTES`; h
 caller's to bound, who carries the requests.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Generator, Mapping
 
@@ -101,7 +102,9 @@ class _Run:
         self.secrets = {name: text for name, text in given.items() if text}
         self.values: dict[str, Value] = dict(self.secrets)
         for variable in rule.variables:
-            self.values[variable.name] = self._generated(variable)
+            # Of an optional secret that is not there nothing is made: steps that need it are not asked.
+            with contextlib.suppress(CannotFill):
+                self.values[variable.name] = self._generated(variable)
 
     def _generated(self, variable: Generated) -> str:
         if variable.kind == "uuid":
@@ -114,10 +117,7 @@ class _Run:
         if variable.kind == "now":
             return str(int(self.inputs.now_s))
         if variable.kind == "md5":
-            try:
-                text = fill(variable.text, self.values, MAX_FILLED)
-            except CannotFill:  # it is made of an optional secret that is not there
-                text = ""
+            text = fill(variable.text, self.values, MAX_FILLED)
             return hashlib.md5(text.encode(errors="replace"), usedforsecurity=False).hexdigest()
         return variable.text
 
@@ -155,11 +155,9 @@ class _Run:
 
     def steps(self) -> Generator[Request, Exchange, None]:
         for step in self.rule.steps:
-            why = self._left_out(step)
-            if why:
+            if self._left_out(step):
                 self.answers[step.id] = ()
-                continue
-            if self.told_to_stop:
+            elif self.told_to_stop:
                 self.unasked[step.id] = STOPPED
             elif self.missing and step.fallback not in self.tried:
                 self.unasked[step.id] = f"{self.missing[0]} was not found before"

@@ -14,7 +14,7 @@ MAX_PATTERN = 1000
 """Characters."""
 MAX_PROGRAM = 8000
 """RE2 instructions: a search costs at worst text times program; ordinary markers stay below 2000."""
-MAX_MEMORY_BYTES = 2 << 20
+MAX_MEMORY_BYTES = 1 << 19
 """Of one pattern: a third for its automaton, which is made anew when it is full."""
 MAX_TEXT_BYTES = 3_000_000
 MAX_TRIES = 5000
