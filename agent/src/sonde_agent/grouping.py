@@ -95,8 +95,9 @@ def _turn(task: control_pb2.Task) -> int:
 def _sameness(task: control_pb2.Task) -> bytes:
     """Give what makes two tasks inside one: a row has room for one ping and one transfer."""
     kind = task.WhichOneof("spec")
-    if kind == "endpoint":
-        return task.target.encode() + b"\0" + task.endpoint.SerializeToString(deterministic=True)
+    if kind in ("endpoint", "unlock"):
+        spec: bytes = getattr(task, kind).SerializeToString(deterministic=True)
+        return task.target.encode() + b"\0" + spec
     return (kind or "").encode()
 
 

@@ -96,9 +96,10 @@ def test_the_body_is_cut_at_its_bound(web: Web, server: WebServer) -> None:
 
 def test_a_packed_body_is_unpacked_within_its_bound(web: Web, server: WebServer) -> None:
     """Twenty megabytes of zeros in twenty kilobytes fill no memory."""
-    assert ask(web, server, "/gzip").body == b"unpacked"
-    bomb = ask(web, server, "/bomb", max_body=5000)
-    assert (len(bomb.body), bomb.truncated) == (5000, True)
+    for profile in ("plain", "browser", "android"):
+        assert ask(web, server, "/gzip", profile=profile).body == b"unpacked"
+        bomb = ask(web, server, "/bomb", profile=profile, max_body=5000)
+        assert (len(bomb.body), bomb.truncated) == (5000, True)
 
 
 @pytest.mark.parametrize("profile", ["plain", "browser"])
@@ -178,8 +179,23 @@ def test_a_browser_greets_as_one(server: WebServer) -> None:
     assert [b"\x02h2" in hello for hello in hellos] == [True, True, True, False, False, False]
     assert "Chrome" in server.seen[0].headers["user-agent"]
     assert "sec-ch-ua" in server.seen[0].headers
+    assert server.seen[0].headers["accept-encoding"] == "gzip, deflate, br, zstd"
     assert "Mobile" in server.seen[1].headers["user-agent"]
     assert server.seen[2].headers["user-agent"] == "sonde"
+
+
+def test_an_app_is_no_browser(server: WebServer) -> None:
+    """A rule that names its own user agent gets no header of a browser beside it, but its greeting."""
+    trust = Trust(server.ca)
+    own = (("User-Agent", "App/1"), ("Accept-Language", "ja"))
+    ask(BrowserWeb(trust), server, profile="android", headers=own)
+    ask(BrowserWeb(trust), server, profile="browser", headers=own[1:])
+    trust.close()
+    app, page = server.seen
+    assert _greases(app.hello)
+    assert app.headers["user-agent"] == "App/1"
+    assert not any(name.startswith("sec-") for name in app.headers)
+    assert app.headers["accept-language"] == page.headers["accept-language"] == "ja"
 
 
 def _greases(hello: bytes) -> bool:

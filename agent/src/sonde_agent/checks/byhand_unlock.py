@@ -42,7 +42,7 @@ def add_unlock(subparsers: Subparsers) -> None:
         many=True,
     )
     parser.add_argument("--all", action="store_true", help="every rule of the pack")
-    parser.add_argument("--trace", action="store_true", help="show each exchange, scrubbed")
+    parser.add_argument("--trace", action="store_true", help="show each exchange on stderr, scrubbed")
     parser.add_argument(
         "--record", default="", metavar="FILE", help="write the exchanges there, for `rules record`"
     )

@@ -20,13 +20,15 @@ class Trust:
 
     Raises:
         OSError: `extra` can't be read.
-        ValueError: it holds no certificate.
+        ValueError: it holds no certificate, or there are none at all.
     """
 
     def __init__(self, extra: Path | None = None) -> None:
         self._extra = extra.read_text(encoding="ascii", errors="replace") if extra else ""
         self._memory: int | None = None
         self._file = _bundle()
+        if not (self._file or extra):
+            raise ValueError("this host has no certificate authorities: apt install ca-certificates")
         if extra:
             try:
                 ssl.create_default_context(cadata=self._extra)
@@ -58,9 +60,4 @@ class Trust:
 
 def _bundle() -> str:
     own = ssl.get_default_verify_paths().cafile
-    found = own or next((path for path in _BUNDLES if os.access(path, os.R_OK)), "")
-    if found:
-        return found
-    import certifi  # noqa: PLC0415 -- curl_cffi brings it; hosts with authorities of their own need it not
-
-    return str(certifi.where())
+    return own or next((path for path in _BUNDLES if os.access(path, os.R_OK)), "")

@@ -106,8 +106,13 @@ class BrowserWeb:
 
     def _prepare(self, curl: Any, request: Request, place: Place, answer: "_Answer", within_s: float) -> None:
         browser = _GREETINGS.get(request.profile)
-        if browser is not None:
-            curl.impersonate(browser)
+        own_agent = any(name.lower() == "user-agent" for name, _ in request.headers)
+        if (
+            browser is not None
+        ):  # beside a rule's own user agent, an app's, a browser's headers would contradict it
+            code = curl.impersonate(browser, default_headers=not own_agent)
+            if code:
+                raise CurlError(f"this curl_cffi can't greet as {browser}", code)
         timeout_ms = max(round(within_s * 1000), 1)
         host = f"[{place.host}]" if ":" in place.host else place.host
         addresses = ",".join(f"[{one}]" if ":" in one else one for one in place.addresses)
@@ -128,8 +133,8 @@ class BrowserWeb:
         }
         if place.scheme == "https":
             options[CurlOpt.CAINFO] = self._trust.file()
-        if browser is None:
-            options[CurlOpt.ACCEPT_ENCODING] = "gzip, deflate"
+        # A browser's header alone would not make libcurl unpack what comes: the codings are Chrome's own.
+        options[CurlOpt.ACCEPT_ENCODING] = "gzip, deflate" if browser is None else "gzip, deflate, br, zstd"
         for option, value in options.items():
             curl.setopt(option, value)
         _set_method(curl, request)

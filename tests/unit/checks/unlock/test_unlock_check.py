@@ -254,3 +254,16 @@ def test_a_plain_agent_loads_none_of_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+async def test_without_a_browsers_tls_a_refusal_says_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host without curl_cffi asks by its own TLS, says so, and believes access but no refusal."""
+    monkeypatch.setitem(sys.modules, "curl_cffi", None)
+    monkeypatch.delitem(sys.modules, "sonde_agent.net.web_browser", raising=False)
+    [row] = await stage.run()
+    assert (row.verdict, row.fidelity) == (pb.VERDICT_AVAILABLE, pb.FIDELITY_PLAIN_TLS)
+    stage.says("no", 403)
+    [row] = await stage.run()
+    assert (row.verdict, row.fidelity) == (pb.VERDICT_INCONCLUSIVE, pb.FIDELITY_PLAIN_TLS)

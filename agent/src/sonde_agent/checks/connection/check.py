@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from sonde_agent.checks.base import Check, CheckImpossible, Context
 from sonde_agent.checks.connection.pure import LONGEST_DETAIL, row_of, unlock_rows
 from sonde_agent.checks.connection.verdict import OURS, Course
-from sonde_agent.checks.unlock.unasked import hold, note
+from sonde_agent.checks.unlock.resting import hold, note
 from sonde_agent.net.dial import Deadline
 from sonde_agent.net.resolve import family_of, host_lacks, resolve
 from sonde_agent.tunnel.client import TunnelError, Tunnels

@@ -32,7 +32,7 @@ async def ask_all(
     """Ask each rule over its family, within the time; gives a row each, or what it raised.
 
     Raises:
-        OSError, ValueError: `unlock.ca_file` can't be used.
+        OSError, ValueError: `unlock.ca_file` can't be used, or this host has no authorities.
     """
     unlock = context.rules.unlock
     trust = Trust(unlock.ca_file)

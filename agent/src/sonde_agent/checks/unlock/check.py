@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import structlog
 
 from sonde_agent.checks.base import Context
-from sonde_agent.checks.unlock import unasked
+from sonde_agent.checks.unlock import resting
 from sonde_agent.checks.unlock.packs import NoPack, Packs
 from sonde_agent.checks.unlock.unasked import Wanted, held_row, unasked_row, wanted
 from sonde_agent.net.resolve import host_lacks
@@ -39,7 +39,7 @@ class UnlockCheck:
             elif host_lacks(one.family):
                 rows[one] = unasked_row(one, pb.FAILURE_UNSUPPORTED, f"no way out by IPv{one.family} here")
         told = await self._ask([one for one in wanted(task) if one not in rows], context, ends)
-        unasked.note(told.values(), task.target, context.courtesy)
+        resting.note(told.values(), task.target, context.courtesy)
         rows.update(told)
         return [pb.Result(measured_at_us=at_us, target=task.target, unlock=rows[one]) for one in wanted(task)]
 
@@ -67,7 +67,7 @@ class UnlockCheck:
         try:
             found = await asking.ask_all(rules, context, max(ends - time.monotonic(), 0.001))
         except (OSError, ValueError) as error:
-            return {**told, **_unsupported(orders, f"unlock.ca_file: {error}")}
+            return {**told, **_unsupported(orders, f"certificate authorities: {error}")}
         return {**told, **{one: _row(one, result) for one, result in zip(orders, found, strict=True)}}
 
     def failed(
