@@ -68,7 +68,7 @@ def test_results_of_both_checks_from_both_agents_arrive(tmp_path: Path) -> None:
 
 @pytest.mark.root
 def test_tunnels_of_every_protocol_are_measured_and_ranked(tmp_path: Path) -> None:
-    """90 seconds get through servers of every protocol, rank them, tell of one that is down; platforms are true."""
+    """90 seconds of demo measure every protocol, rank, tell of what is down, and unlock as it is true."""
     if os.geteuid() or missing_programs():
         pytest.skip(f"needs root and {', '.join(missing_programs()) or 'nothing else'}")
     folder = tmp_path / "demo"

@@ -29,7 +29,7 @@ def shown(matrix: Matrix) -> str:
 
 
 def test_the_whole_truth_has_nothing_to_say() -> None:
-    """Where each answer is there and true, through tunnels and directly, nothing is wrong and nothing absent."""
+    """Where each answer is there and true, by tunnels and directly, nothing is wrong and nothing absent."""
     lines = [line(slug) for slug in SLUGS] + [line(slug, None, "NL") for slug in SLUGS]
     matrix = Matrix(lines, AT, ["ams"])
     assert (list(matrix.wrong()), list(matrix.absent())) == ([], [])
