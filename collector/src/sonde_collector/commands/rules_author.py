@@ -14,6 +14,7 @@ from sonde_unlock.model import Rule
 from sonde_unlock.regions import REGIONS
 
 _LONGEST_NAME = 80
+_OF_THE_AGENT = ("through", "username_file", "password_file", "ca_file", "secrets")
 _LOOK = (
     "before it is committed, read it: names, cities, networks, ids of titles that only an account sees;",
     "cut what the rule does not look at; put its entry below `cassettes:` of the platform's file;",
@@ -59,6 +60,8 @@ def register(actions: Subparsers) -> None:
     take.add_argument(
         "--through", metavar="PROFILE", help="a .conf, .ovpn or .sswan file (default: no tunnel)"
     )
+    take.add_argument("--username-file", metavar="FILE", help="holds the account's user name")
+    take.add_argument("--password-file", metavar="FILE", help="holds the account's password")
     take.add_argument("--family", type=int, choices=(4, 6), default=4, help="IP version (default 4)")
     take.add_argument(
         "--country", type=_country, metavar="XX", help="of the exit (default: as the rule says)"
@@ -131,7 +134,7 @@ def record(args: argparse.Namespace) -> int:
     if out.exists() or out.is_symlink():
         complain(f"sonde-collector: {out} exists: nothing was asked")
         return 1
-    given = {name: getattr(args, name) for name in ("through", "ca_file", "secrets")}
+    given = {name: getattr(args, name) for name in _OF_THE_AGENT}
     options = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value]
     options.append(f"--trusted-resolver={args.trusted_resolver}")
     today = f"{dt.datetime.now(dt.UTC):%Y-%m-%d}"
