@@ -160,12 +160,13 @@ class _Maker:
         self.headers = _HEADERS | {
             capture.of for step in rule.steps for capture in step.captures if capture.source == "header"
         }
-        self.fresh: set[str] = set()
+        self.begun: set[str] = set()
+        self.leads_to = ""  # the last answer's redirect
 
     def exchange(self, exchange: Exchange) -> dict[str, Any]:
         """Give one exchange of the cassette."""
-        first = exchange.request.step not in self.fresh or not self._followed(exchange.request)
-        self.fresh.add(exchange.request.step)
+        first = exchange.request.step not in self.begun or not self._followed(exchange.request)
+        self.begun.add(exchange.request.step)
         made: dict[str, Any] = {"match": self._match(exchange.request, first=first)}
         request = _sent(exchange.request)
         consumes = sorted({name for value, name in self.tokens.items() if value in request})
@@ -181,15 +182,14 @@ class _Maker:
             mints = sorted({name for name in self.tokens.values() if f"<<{name}>>" in told})
             if mints:
                 made["mints"] = mints
-            self.expected = exchange.header("location")
+            self.leads_to = exchange.header("location")
         if consumes:
             made["consumes"] = consumes
         return made
 
     def _followed(self, request: Request) -> bool:
         """Whether a request is the next hop of a redirect."""
-        location = getattr(self, "expected", "")
-        return bool(location) and urlsplit(request.url).path == urlsplit(location).path
+        return bool(self.leads_to) and urlsplit(request.url).path == urlsplit(self.leads_to).path
 
     def _match(self, request: Request, *, first: bool) -> dict[str, Any]:
         parts = urlsplit(request.url)
