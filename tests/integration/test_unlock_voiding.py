@@ -2,12 +2,15 @@
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 from support.builders import inventory
+from support.old_rows import archive, days_ago, folder, keep, rows_of
 from support.unlocks import Check, insert, platforms
 
+from sonde_collector.archive import ledger, restore
 from sonde_collector.db import partitions
 from sonde_collector.unlock.voiding import UnknownPlatform, unvoid, void, voided
 
@@ -130,6 +133,25 @@ def test_many_checks_are_mended_in_steps(conn: psycopg.Connection) -> None:
     assert count(conn, UNLOCKED) == 0
     assert unvoid(conn, "netflix", "1") == 9001
     assert count(conn, UNLOCKED) == 9001
+
+
+def test_what_comes_back_from_an_archive_is_judged_now(conn: psycopg.Connection, tmp_path: Path) -> None:
+    """A partition that was away while its version was voided comes back unread; canaries come back."""
+    long_ago = 80 * 86_400
+    for table in ("streaming_checks", "sonde.canary_checks"):
+        partitions.ensure(conn, table, days_ago(80), days_ago(80), "day")
+    insert(conn, [Check(ago_s=long_ago), Check(ago_s=long_ago, platform=2), Check(None, ago_s=long_ago)])
+    canaries = rows_of(conn, "sonde.canary_checks")
+    place = folder(tmp_path / "archive")
+    archive(conn, place, keep(40))
+    assert count(conn, READ) == count(conn, "SELECT count(*) FROM sonde.canary_checks") == 0
+    assert void(conn, "netflix", "1", "stale") == 0
+    for record in ledger.records(conn):
+        restore.restore(conn, place, record)
+    assert (count(conn, UNLOCKED), count(conn, READ)) == (1, 1)
+    assert count(conn, "SELECT count(*) FROM streaming_checks") == 2
+    assert rows_of(conn, "sonde.canary_checks") == canaries
+    assert unvoid(conn, "netflix", "1") == 1
 
 
 @pytest.mark.parametrize("slug", ["nettflix", "a\0b"])

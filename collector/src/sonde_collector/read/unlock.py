@@ -21,9 +21,11 @@ VERDICTS = (
 )
 MAX_AGE_S = 7 * 86_400
 """How far back one looks unless told otherwise: no plan runs less often. [s]"""
+_SERVERS = 25
+"""Of how many the first look at a page is."""
 ALL: Mapping[str, Any] = dict.fromkeys(
     (
-        "server", "vantage", "platform", "country", "provider", "verdict", "limit",
+        "servers", "platforms", "server", "vantage", "country", "provider", "verdict", "limit",
         "after_server", "after_id", "after_platform", "after_family", "after_protocol",
     )
 )  # fmt: skip
@@ -40,7 +42,24 @@ def matrix(conn: psycopg.Connection, asked: Mapping[str, Any]) -> list[Row]:
     """
     values = {**ALL, "max_age_s": MAX_AGE_S, **asked}
     values |= {name: like(values[name]) for name in ("server", "vantage")}
-    return rows(conn, "unlock_matrix", values)
+    if (slug := asked.get("platform")) is not None:
+        values["platforms"] = [row["id"] for row in rows(conn, "unlock_platform", {"slug": slug})]
+    if values["limit"] is None:
+        return rows(conn, "unlock_matrix", values)
+    with conn.transaction():
+        return _page(conn, values, values["limit"])
+
+
+def _page(conn: psycopg.Connection, values: Mapping[str, Any], most: int) -> list[Row]:
+    """Ask for some servers, then for twice as many: of all together every cell would be reckoned."""
+    servers = [row["id"] for row in rows(conn, "unlock_servers", dict(values))]
+    found: list[Row] = []
+    at, step = 0, _SERVERS
+    while at < len(servers) and len(found) < most:
+        asked = {**values, "servers": servers[at : at + step], "limit": most - len(found)}
+        found += rows(conn, "unlock_matrix", asked)
+        at, step = at + step, step * 2
+    return found
 
 
 def rules(conn: psycopg.Connection) -> list[Row]:

@@ -24,15 +24,26 @@ SELECT p.slug AS platform, v.rule_version AS version, v.voided_at, v.reason
 FROM sonde.voided_rules v JOIN streaming_platforms p ON p.id = v.platform_id
 ORDER BY v.voided_at DESC, p.slug, v.rule_version;
 
+-- name: unlock_servers
+-- Whose cells a page may have, in their order.
+SELECT l.id FROM (
+  SELECT coalesce(k.key, s.hostname, host(s.ip_address)) AS key, s.*
+  FROM servers s LEFT JOIN sonde.server_keys k ON k.server_id = s.id
+) l
+WHERE l.is_active AND (%(server)s::text IS NULL OR l.key LIKE %(server)s)
+  AND (%(after_server)s::text IS NULL OR (l.key COLLATE "C", l.id) >= (%(after_server)s, %(after_id)s::bigint))
+ORDER BY l.key COLLATE "C", l.id;
+
 -- name: unlock_matrix
--- The newest check of each server, platform, family and protocol, in an order that does not change; %(limit)s NULL = all.
--- Patterns are LIKE's.
+-- The newest check of each server, platform, family and protocol, in an order that does not change; of some servers or all
+-- (NULL), %(limit)s of them or all (NULL). Patterns are LIKE's.
 SELECT l.key AS server, l.id AS _id, v.slug AS provider, co.iso_code AS country, p.slug AS platform, p.name AS platform_name,
   m.family, coalesce(m.family, 0) AS _family, r.name AS protocol, coalesce(m.protocol_id, 0) AS _protocol, a.code AS vantage,
   m.checked_at, extract(epoch FROM now() - m.checked_at)::float8 AS age_s, m.verdict, m.is_unlocked, m.is_conclusive, m.scope,
   m.region, m.level, m.via, m.fidelity, m.rule_version, m.response_time_ms, m.exchanges, m.detail, m.evidence, m.credential,
   m.cause, CASE WHEN m.is_conclusive THEN m.is_unlocked::int END AS _open
-FROM sonde.unlock_matrix(now() - %(max_age_s)s::float8 * interval '1 second') m
+FROM sonde.unlock_matrix(now() - %(max_age_s)s::float8 * interval '1 second', %(servers)s::int[],
+                         %(platforms)s::smallint[]) m
 JOIN (
   SELECT coalesce(k.key, s.hostname, host(s.ip_address)) AS key, s.*
   FROM servers s LEFT JOIN sonde.server_keys k ON k.server_id = s.id
@@ -46,7 +57,6 @@ LEFT JOIN probe_locations a ON a.id = m.probe_id
 WHERE l.is_active
   AND (%(server)s::text IS NULL OR l.key LIKE %(server)s)
   AND (%(vantage)s::text IS NULL OR a.code LIKE %(vantage)s)
-  AND (%(platform)s::text IS NULL OR p.slug = %(platform)s)
   AND (%(country)s::text IS NULL OR co.iso_code = %(country)s)
   AND (%(provider)s::text IS NULL OR v.slug = %(provider)s)
   AND (%(verdict)s::text IS NULL OR m.verdict = %(verdict)s)
