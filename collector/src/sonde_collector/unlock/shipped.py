@@ -3,12 +3,12 @@
 import functools
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any
 
 import attrs
-import yaml
 
 import sonde_rules
+from sonde_unlock.model import Rule
+from sonde_unlock.reading import read_rule
 
 
 @attrs.frozen
@@ -32,14 +32,12 @@ class Shipped:
 def shipped() -> Mapping[str, Shipped]:
     """Give the shipped rules by slug. Reads their files once."""
     found = sorted(sonde_rules.RULES.glob("*.yaml"))
-    heads = (_head(yaml.load(path.read_bytes(), yaml.CSafeLoader)) for path in found)
+    heads = (_head(read_rule(path.read_text(), path.name)) for path in found)
     return {head.slug: head for head in heads}
 
 
-def _head(document: Mapping[str, Any]) -> Shipped:
-    return Shipped(
-        str(document["slug"]), str(document["name"]), str(document["version"]), bool(document["enabled"])
-    )
+def _head(rule: Rule) -> Shipped:
+    return Shipped(rule.slug, rule.name, rule.version, rule.enabled)
 
 
 def enabled() -> tuple[str, ...]:
