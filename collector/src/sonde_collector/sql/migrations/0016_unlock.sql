@@ -1,4 +1,4 @@
--- 0017: unlock checks with what they rest on; canaries; rule versions that are voided; and how all of it is read.
+-- 0016: unlock checks with what they rest on; canaries; rule versions that are voided; and how all of it is read.
 --
 -- What counts: a check counts unless our own side kept it from being made (failure), its vantage was not fit to judge
 -- (quality bit not_ready), or its rule version is voided. Such rows stay, with is_unlocked = false, and sonde.unlock_checks
