@@ -131,6 +131,7 @@ def test_options_outrank_the_file(world: World) -> None:
         (["hbo-max", "--all"], "give slugs or --all, not both"),
         (["hbo-max", "--rule-key", "x"], "--rule-key[0]: must be"),
         (["hbo-max", "--trusted-resolver", "name"], "--trusted-resolver: must be an address"),
+        (["hbo-max", "--record", "/nowhere/x"], "--record /nowhere/x: its folder can't be written to"),
         (["hbo-max", "--pack", "/nowhere"], "--pack /nowhere: no file that can be read"),
     ],
 )

@@ -118,6 +118,8 @@ def _task(args: argparse.Namespace) -> control_pb2.Task:
         raise UsageError(
             "give the slugs of rules, or --all" if args.all is False else "give slugs or --all, not both"
         )
+    if args.record and not os.access(Path(args.record).absolute().parent, os.W_OK | os.X_OK):
+        raise UsageError(f"--record {args.record}: its folder can't be written to")
     pack = _open(rules)
     slugs = sorted(pack.rules) if args.all else list(dict.fromkeys(args.measured))
     if unknown := [slug for slug in slugs if slug not in pack.rules]:
@@ -141,7 +143,10 @@ def _open(rules: Rules) -> "Pack":
     except ImportError as error:
         raise CheckImpossible(f"{NO_EXTRA} ({error})") from None
     except NoPack as none:
-        how = "" if rules.policy.rule_keys or rules.unsigned else ": give --rule-key KEY, or --unsigned"
+        if not (rules.policy.rule_keys or rules.unsigned):
+            how = ": give --rule-key KEY, or --unsigned"
+        else:
+            how = "" if rules.unlock.pack.exists() else ": give --pack FILE"
         raise UsageError(f"{none}{how}") from None
 
 
@@ -182,5 +187,6 @@ class Watcher:
                 sys.stderr.write(f"{told['slug']} (IPv{told['family']}{again})  {line(told)}\n")
         if self._record is not None:
             fd = os.open(self._record, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            os.fchmod(fd, 0o600)  # it may have been there, open to others
             with os.fdopen(fd, "w", encoding="utf-8") as file:
                 json.dump({"schema": RECORDING, "exchanges": ordered}, file, ensure_ascii=False, indent=1)
