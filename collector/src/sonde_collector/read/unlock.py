@@ -25,7 +25,7 @@ _SERVERS = 25
 """Of how many the first look at a page is."""
 ALL: Mapping[str, Any] = dict.fromkeys(
     (
-        "servers", "server", "vantage", "platform", "country", "provider", "verdict", "limit",
+        "servers", "platforms", "server", "vantage", "country", "provider", "verdict", "limit",
         "after_server", "after_id", "after_platform", "after_family", "after_protocol",
     )
 )  # fmt: skip
@@ -42,6 +42,8 @@ def matrix(conn: psycopg.Connection, asked: Mapping[str, Any]) -> list[Row]:
     """
     values = {**ALL, "max_age_s": MAX_AGE_S, **asked}
     values |= {name: like(values[name]) for name in ("server", "vantage")}
+    if (slug := asked.get("platform")) is not None:
+        values["platforms"] = [row["id"] for row in rows(conn, "unlock_platform", {"slug": slug})]
     if values["limit"] is None:
         return rows(conn, "unlock_matrix", values)
     with conn.transaction():

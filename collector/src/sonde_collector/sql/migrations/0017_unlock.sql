@@ -251,7 +251,8 @@ COMMENT ON FUNCTION sonde.rule_states IS 'What canaries since then say of each r
 
 -- ── Reading ──────────────────────────────────────────────────────────────────────────────────────────────
 
--- The newest check of each server, platform, family and protocol since then, from any vantage. cause: of what the exit or
+-- The newest check of each server, platform, family and protocol since then, from any vantage. Server by server: one piece of
+-- the key's index each, and little to sort. cause: of what the exit or
 -- the rule may be at fault for, which of them it is, by the canaries of the same rule version.
 CREATE FUNCTION sonde.unlock_matrix(since timestamptz, servers int[] DEFAULT NULL, platforms smallint[] DEFAULT NULL)
 RETURNS TABLE (
@@ -259,23 +260,22 @@ RETURNS TABLE (
   verdict text, is_unlocked boolean, is_conclusive boolean, scope text, region text, level text, via text, fidelity text,
   rule_version text, response_time_ms real, exchanges int, detail text, evidence jsonb, credential text, cause text
 ) LANGUAGE sql STABLE AS $$
-  SELECT s.id, p.id, newest.family, newest.protocol_id, newest.probe_id, newest.checked_at, newest.verdict, newest.is_unlocked,
+  SELECT s.id, newest.platform_id, newest.family, newest.protocol_id, newest.probe_id, newest.checked_at, newest.verdict, newest.is_unlocked,
          newest.is_conclusive, newest.scope, newest.region, newest.level, newest.via, newest.fidelity, newest.rule_version,
          newest.response_time_ms, newest.exchanges, newest.detail, newest.evidence, newest.credential,
          CASE WHEN rule.state = 'fine' AND newest.verdict IN ('inconclusive', 'blocked') THEN 'exit'
               WHEN rule.state = 'stale' AND newest.verdict = 'inconclusive' THEN 'rule' END
   FROM servers s
-  CROSS JOIN streaming_platforms p
   CROSS JOIN LATERAL (
-    SELECT DISTINCT ON (c.family, c.protocol_id) c.*
+    SELECT DISTINCT ON (c.platform_id, c.family, c.protocol_id) c.*
     FROM sonde.unlock_checks c
-    WHERE c.server_id = s.id AND c.platform_id = p.id AND c.checked_at >= unlock_matrix.since
-    ORDER BY c.family, c.protocol_id, c.checked_at DESC, c.stream_id DESC, c.seq DESC
+    WHERE c.server_id = s.id AND c.checked_at >= unlock_matrix.since
+      AND (unlock_matrix.platforms IS NULL OR c.platform_id = ANY (unlock_matrix.platforms))
+    ORDER BY c.platform_id, c.family, c.protocol_id, c.checked_at DESC, c.stream_id DESC, c.seq DESC
   ) newest
   LEFT JOIN sonde.rule_states(now() - interval '15 days') rule
-    ON rule.platform_id = p.id AND rule.rule_version = newest.rule_version
-  WHERE (unlock_matrix.servers IS NULL OR s.id = ANY (unlock_matrix.servers))
-    AND (unlock_matrix.platforms IS NULL OR p.id = ANY (unlock_matrix.platforms))
+    ON rule.platform_id = newest.platform_id AND rule.rule_version = newest.rule_version
+  WHERE unlock_matrix.servers IS NULL OR s.id = ANY (unlock_matrix.servers)
 $$;
 COMMENT ON FUNCTION sonde.unlock_matrix IS 'The newest unlock check of each server, platform, family and protocol';
 

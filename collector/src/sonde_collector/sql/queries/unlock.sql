@@ -42,7 +42,8 @@ SELECT l.key AS server, l.id AS _id, v.slug AS provider, co.iso_code AS country,
   m.checked_at, extract(epoch FROM now() - m.checked_at)::float8 AS age_s, m.verdict, m.is_unlocked, m.is_conclusive, m.scope,
   m.region, m.level, m.via, m.fidelity, m.rule_version, m.response_time_ms, m.exchanges, m.detail, m.evidence, m.credential,
   m.cause, CASE WHEN m.is_conclusive THEN m.is_unlocked::int END AS _open
-FROM sonde.unlock_matrix(now() - %(max_age_s)s::float8 * interval '1 second', %(servers)s::int[]) m
+FROM sonde.unlock_matrix(now() - %(max_age_s)s::float8 * interval '1 second', %(servers)s::int[],
+                         %(platforms)s::smallint[]) m
 JOIN (
   SELECT coalesce(k.key, s.hostname, host(s.ip_address)) AS key, s.*
   FROM servers s LEFT JOIN sonde.server_keys k ON k.server_id = s.id
@@ -56,7 +57,6 @@ LEFT JOIN probe_locations a ON a.id = m.probe_id
 WHERE l.is_active
   AND (%(server)s::text IS NULL OR l.key LIKE %(server)s)
   AND (%(vantage)s::text IS NULL OR a.code LIKE %(vantage)s)
-  AND (%(platform)s::text IS NULL OR p.slug = %(platform)s)
   AND (%(country)s::text IS NULL OR co.iso_code = %(country)s)
   AND (%(provider)s::text IS NULL OR v.slug = %(provider)s)
   AND (%(verdict)s::text IS NULL OR m.verdict = %(verdict)s)
