@@ -23,6 +23,7 @@ from sonde_collector.commands import (
     keeping,
     notify,
     query,
+    rules,
     service,
     silence,
     sql,
@@ -75,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
         query,
         archive,
         health,
+        rules,
     ):
         group.register(commands)
     return main_parser
@@ -85,7 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _leave)
     try:
-        code: int = args.run(load_config(find_config(args.config)), args)
+        config = None if args.standalone else load_config(find_config(args.config))
+        code: int = args.run(config, args)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read us has enough; without this Python would complain when it flushes at its end.
