@@ -13,7 +13,7 @@ from pathlib import Path
 from sonde_lab import topology
 from sonde_lab.certificates import Authority
 from sonde_lab.topology import ORIGIN_ADDRESSES
-from sonde_lab.world import CHANGES, KNOWN, REQUESTS, UNMATCHED, relay
+from sonde_lab.world import CHANGES, KNOWN, REQUESTS, UNMATCHED, dns_over_tls, relay
 from sonde_lab.world.atlas import Atlas, addresses
 from sonde_lab.world.expected import known
 from sonde_lab.world.leaves import Leaves
@@ -44,7 +44,7 @@ async def main(folder: Path, logs: Path, count: int) -> None:
                 server.listen(at["world"], port, tls=tls)
                 proxy = at["smart-proxy"]
                 await relay.start((proxy, port), (at["world"], port), source=proxy)
-            await relay.start((at["resolver"], _DNS_OVER_TLS), (at["resolver"], _DNS), tls=resolver)
+            await dns_over_tls.start((at["resolver"], _DNS_OVER_TLS), (at["resolver"], _DNS), resolver)
         print("ready", flush=True)
         await asyncio.Event().wait()
 

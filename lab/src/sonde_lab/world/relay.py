@@ -1,18 +1,13 @@
-"""Passes TCP on: what an SNI proxy does, and what stands before a resolver that speaks no TLS."""
+"""Passes TCP on, as an SNI proxy does."""
 
 import asyncio
-import ssl
 from contextlib import suppress
 
 _PART = 1 << 16
 
 
 async def start(
-    listen: tuple[str, int],
-    target: tuple[str, int],
-    *,
-    source: str | None = None,
-    tls: ssl.SSLContext | None = None,
+    listen: tuple[str, int], target: tuple[str, int], *, source: str | None = None
 ) -> asyncio.Server:
     """Serve at `listen`: each connection is passed on to `target`, byte by byte, both ways.
 
@@ -20,7 +15,6 @@ async def start(
         listen: address and port.
         target: address and port.
         source: the address that it calls from; None = whatever the kernel takes.
-        tls: it speaks TLS with its callers, and plain text with the target.
 
     Raises:
         OSError: the address can't be had.
@@ -38,7 +32,7 @@ async def start(
             writer.close()
             there[1].close()
 
-    return await asyncio.start_server(serve, *listen, ssl=tls)
+    return await asyncio.start_server(serve, *listen)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
