@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 else:
     Subparsers = object
 
-Command = Callable[[CollectorConfig, argparse.Namespace], int]
+Command = Callable[[CollectorConfig, argparse.Namespace], int] | Callable[[argparse.Namespace], int]
+"""What a parser runs; with `bare` set in its defaults, it reads collector.toml by itself, or needs none."""
 
 
 def add(
