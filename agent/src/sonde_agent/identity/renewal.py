@@ -69,17 +69,31 @@ class Renewal:
             self.until_us = term.not_after_us if term else None
             left_s = self._due_in_s(term)
             if left_s > 0:
+                if not self._refused():
+                    self.last_error = ""  # a person may have enrolled anew
                 await asyncio.sleep(max(_LEAST_S, min(left_s, _LOOK_S)))
                 continue
             life_s = (term.not_after_us - term.not_before_us) / 1e6 if term else _ONE_DAY_S
             self._asked_s = asyncio.get_running_loop().time()
             if await self._renew():
-                self._failures = 0
                 self._on_renewed()
-            else:
-                self._failures += 1
-                longest = pause_s(self._failures, life_s)
-                await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 -- no secret
+                if await self._holds():
+                    self._failures = 0
+                    continue
+            self._failures += 1
+            longest = pause_s(self._failures, life_s)
+            await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 -- no secret
+
+    async def _holds(self) -> bool:
+        """Tell whether a new certificate is not due again at once; by a clock far ahead, each is."""
+        term, now_us = await asyncio.to_thread(self._read), self._wall_us()
+        if term is None or due_us(term.not_before_us, term.not_after_us) > now_us:
+            return True
+        self._fail(
+            f"this host's clock says {moment(now_us)}, and the certificate that was just issued ends at "
+            f"{moment(term.not_after_us)}: set the clock"
+        )
+        return False
 
     def _due_in_s(self, term: CertificateTerm | None) -> float:
         now_s = asyncio.get_running_loop().time()
@@ -117,8 +131,11 @@ class Renewal:
             log.info("certificate_renewed", until=moment(self.until_us or 0))
             return True
         error = " ".join(said.decode(errors="replace").replace("sonde-agent: ", "").split())
+        self._fail(error)
+        return False
+
+    def _fail(self, error: str) -> None:
         if error != self.last_error:
             ends = moment(self.until_us) if self.until_us is not None else "unknown"
             log.warning("certificate_not_renewed", error=error, ends=ends, advice="measuring goes on")
         self.last_error = error
-        return False

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 _SHARE = 2 / 3
-_FIRST_PAUSE_S, _FIRST_SHARE = 60.0, 1 / 50
-_LONGEST_PAUSE_S, _LONGEST_SHARE = 3600.0, 1 / 20
+_FIRST_PAUSE_S, _FIRST_PART = 60.0, 50
+_LONGEST_PAUSE_S, _LONGEST_PART = 3600.0, 20
 _DOUBLINGS = 20
 
 
@@ -20,8 +20,8 @@ def pause_s(failures: int, life_s: float) -> float:
         failures: at least one.
         life_s: of the certificate. [s]
     """
-    first = min(_FIRST_PAUSE_S, life_s * _FIRST_SHARE)
-    longest = min(_LONGEST_PAUSE_S, life_s * _LONGEST_SHARE)
+    first = min(_FIRST_PAUSE_S, life_s / _FIRST_PART)
+    longest = min(_LONGEST_PAUSE_S, life_s / _LONGEST_PART)
     return min(longest, first * 2.0 ** min(failures - 1, _DOUBLINGS))
 
 
