@@ -1,7 +1,9 @@
 """Enrolment with real programs: what a token opens, what it does not, and what each side is told."""
 
+import re
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
@@ -46,8 +48,8 @@ def _refused(house: House, agent: Enrolled, token: str) -> str:
     return line
 
 
-def test_an_enrolled_agent_delivers_under_tls_13(house: House) -> None:
-    """Token, key, certificate, [tls], run: results arrive; the key is its owner's alone and nowhere else."""
+def test_an_enrolled_agent_delivers(house: House) -> None:
+    """Token, key, certificate, [tls], run: results arrive; the key is its owner's alone, and not in a log."""
     agent = house.enrolled("ams1")
     assert stat.S_IMODE(agent.file("key.pem").stat().st_mode) == 0o600
     assert pki.common_name(agent.certificate()) == "ams1"
@@ -55,7 +57,8 @@ def test_an_enrolled_agent_delivers_under_tls_13(house: House) -> None:
     agent.program.start()
     house.delivers(agent)
     listed = house.collectors[0].command("agents")
-    assert "ends in 29 d" in next(line for line in listed.splitlines() if line.startswith("ams1"))
+    (line,) = (line for line in listed.splitlines() if line.startswith("ams1"))
+    assert re.search("ends in (29|30) d", line)
     doctor = run("sonde-agent", "doctor", "--config", str(agent.config)).stdout
     for name in ("certificate", "TLS", "renewal"):
         assert any(line.startswith("ok ") and f" {name} " in line for line in doctor.splitlines()), doctor
@@ -83,8 +86,6 @@ def test_two_at_once_enrol_one(house: House) -> None:
     """Of two hosts that use one token in the same moment, one gets a certificate."""
     token = Token.read(house.collectors[0].token("nyc1"))
     agents = [house.agent("nyc1") for _ in range(4)]
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
-
     with ThreadPoolExecutor(4) as pool:
         answers = list(
             pool.map(lambda agent: _enrol(agent, house.collectors[0].enroll, token.write())[0], agents)
@@ -122,7 +123,7 @@ def test_a_token_of_another_vantage_is_not_even_sent(house: House) -> None:
 
 
 def test_nothing_is_sent_to_who_shows_another_authority(house: House, tmp_path: Path) -> None:
-    """A server with a certificate of its own authority for our name gets a handshake, and not one byte more."""
+    """A server with another authority's certificate for our name gets a handshake, and not a byte more."""
     stranger, got = Authority(tmp_path / "stranger", "Stranger CA"), []
 
     def listen(connection: object) -> None:
@@ -165,7 +166,7 @@ def test_who_shows_our_authority_without_being_signed_by_it_gets_nothing(
 def test_plain_text_and_nobody_are_told(house: House) -> None:
     """A port without TLS, and one where nobody listens."""
     agent, token = house.agent("ams1"), house.collectors[0].token("ams1")
-    with Edge(b"hello, I speak no TLS") as edge:
+    with Edge(lambda connection: connection.sendall(b"hello, I speak no TLS\n")) as edge:
         code, said = _enrol(agent, edge.port, token)
     assert (code, len(said.splitlines())) == (1, 1)
     assert "speaks no TLS" in said
@@ -205,8 +206,10 @@ def test_mistakes_of_operators_are_one_line(house: House, tmp_path: Path) -> Non
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr
     other = Authority(tmp_path / "other")
     cert, key = other.leaf("127.0.0.1")
-    pki_folder = house.pki
-    config.write_text(text.replace(str(pki_folder.cert), str(cert)).replace(str(pki_folder.key), str(key)))
+    text = text.replace(str(house.pki.cert), str(cert)).replace(str(house.pki.key), str(key))
+    for port in (collector.grpc, collector.enroll, collector.http):
+        text = text.replace(f":{port}", f":{free_port()}")
+    config.write_text(text)
     done = run("sonde-collector", "serve", "--config", str(config))
     assert done.returncode == 1
     assert "ca_cert did not sign" in done.stderr.splitlines()[-1]

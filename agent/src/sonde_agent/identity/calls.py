@@ -154,4 +154,6 @@ def _told(error: grpc.RpcError, address: str) -> str:
 def _words(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
         return f"speaks no TLS that we know: {error.reason or error}"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
     return error.strerror or str(error)
