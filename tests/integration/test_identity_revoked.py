@@ -74,7 +74,7 @@ def test_a_revocation_ends_open_streams_on_every_collector(house: House) -> None
 
 
 def test_a_new_token_shuts_the_thief_out(house: House) -> None:
-    """After a revocation the host enrols anew while it runs, and goes on; a copy of the old identity can't."""
+    """After a revocation the host enrols anew while it runs, and goes on; a copy of its old self can't."""
     first, second = house.collectors
     agent, thief = house.enrolled("ams1", second), house.agent("ams1", second)
     agent.program.start()

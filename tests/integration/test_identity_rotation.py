@@ -57,7 +57,7 @@ def test_every_port_takes_up_a_new_certificate(house: House) -> None:
 
 
 def test_half_a_change_is_not_taken_up(house: House) -> None:
-    """A key that is not the certificate's is told once a port; the last good pair serves till it is mended."""
+    """A key that is not the certificate's is told once a port; the last good pair serves until then."""
     collector = house.collectors[0]
     ports = (collector.grpc, collector.enroll, collector.http)
     before = {_shown(port) for port in ports}

@@ -70,7 +70,7 @@ def test_an_ended_certificate_of_a_person(house: House) -> None:
     found = _doctor(agent)
     assert found["certificate"][0] == "lacking"
     assert "ended 1 days ago" in found["certificate"][1]
-    assert "certificate expired" in found["TLS"][1], "the collector's own word"
+    assert "it does not accept ours" in found["TLS"][1]
     assert agent.program.stop() == 0
     without_traceback([agent.program, house.collectors[0].program])
 

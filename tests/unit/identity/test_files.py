@@ -1,6 +1,8 @@
 """The files of an identity: all of them at once, or as they were."""
 
+import contextlib
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ def test_a_new_identity_takes_the_place_of_the_old(tmp_path: Path) -> None:
     files.store(key=b"k1", cert=b"c1", ca=b"a1")
     files.store(key=b"k2", cert=b"c2", ca=b"a2")
     assert _held(files) == (b"k2", b"c2", b"a2")
-    assert len(list((tmp_path / "state").iterdir())) == 2, "the link and what it names"
+    assert len(list((tmp_path / "state").iterdir())) == 3, "the link, what it names, the lock"
     for path in (files.key, files.cert, files.ca):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(files.key.parent.stat().st_mode) == 0o700
@@ -49,7 +51,25 @@ def test_whenever_it_fails_key_and_certificate_belong_together(
     monkeypatch.undo()
     files.store(key=b"k3", cert=b"c3", ca=b"a3")
     assert _held(files) == (b"k3", b"c3", b"a3")
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_many_at_once_leave_one_whole_identity(tmp_path: Path) -> None:
+    """An operator enrols while the agent renews, again and again: what is in use is one of theirs, whole."""
+    files, seen = IdentityFiles(tmp_path), set()
+
+    def store(number: int) -> None:
+        for _ in range(10):
+            files.store(key=b"k%d" % number, cert=b"c%d" % number, ca=b"a")
+            with contextlib.suppress(FileNotFoundError):  # tidied up between the link and the file
+                seen.add(files.cert.read_bytes())
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(store, range(4)))
+    key, cert, _ = _held(files)
+    assert key[1:] == cert[1:]
+    assert seen <= {b"c0", b"c1", b"c2", b"c3"}
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_the_lines_are_what_agent_toml_takes(tmp_path: Path) -> None:

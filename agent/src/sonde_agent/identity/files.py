@@ -5,6 +5,7 @@ together, whatever is killed when.
 """
 
 import contextlib
+import fcntl
 import os
 import secrets
 import shutil
@@ -44,10 +45,16 @@ class IdentityFiles:
             OSError: they can't be written; what was in use stays.
         """
         self.state_dir.mkdir(parents=True, exist_ok=True)
+        # An operator may enrol while the agent renews: the one tidies up only what the other has finished.
+        with (self.state_dir / f"{NAME}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._store({self.key.name: key, self.cert.name: cert, self.ca.name: ca})
+
+    def _store(self, files: Mapping[str, bytes]) -> None:
         folder = self.state_dir / f"{_PREFIX}{secrets.token_hex(6)}"
         link = folder.with_suffix(".link")
         try:
-            _write(folder, {self.key.name: key, self.cert.name: cert, self.ca.name: ca})
+            _write(folder, files)
             link.symlink_to(folder.name)
             link.replace(self.state_dir / NAME)
         except BaseException:

@@ -52,13 +52,14 @@ def refusal(
             with context.wrap_socket(sock, server_hostname=address[0]) as session:
                 session.settimeout(_SETTLES_S)
                 with contextlib.suppress(TimeoutError):
-                    session.recv(1)
+                    if not session.recv(1):  # gRPC begins with its settings, or closes without a word
+                        return "it does not accept ours: it closed the connection after the handshake"
         except ssl.SSLCertVerificationError as error:
             return f"we do not accept its certificate: {error.verify_message}"
         except ssl.SSLError as error:
             return f"it does not accept ours: {(error.reason or str(error)).lower().replace('_', ' ')}"
         except ConnectionError:
-            return "it ends the handshake"
+            return "it does not accept ours: it reset the connection"
     return ""
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime as dt
-import functools
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from psycopg_pool import PoolTimeout
 
+from sonde_collector.access.bucket import Bucket
 from sonde_collector.db.errors import DatabaseError
 from sonde_collector.db.pool import Database
 from sonde_collector.pki import authority as pki
@@ -31,6 +32,7 @@ GRACE = dt.timedelta(days=90)
 _AT_ONCE = 4  # of the pool's connections
 _CONNECT_S = 3.0
 _LONGEST = 8192  # bytes of a certificate
+_LINES_PER_MINUTE = 60  # of refusals in the log: anybody can make one
 _log = structlog.get_logger()
 
 _Context = grpc.aio.ServicerContext[Any, enrol_pb2.Issued]
@@ -77,6 +79,8 @@ class EnrolService(enrol_pb2_grpc.EnrolServicer):
         self._database = database
         self._rules = rules
         self._room = asyncio.Semaphore(_AT_ONCE)
+        self._lines = Bucket.full(_LINES_PER_MINUTE, time.monotonic())
+        self._untold = 0
 
     async def Enroll(  # noqa: N802 -- gRPC's name
         self, request: enrol_pb2.EnrollRequest, context: _Context
@@ -115,21 +119,18 @@ class EnrolService(enrol_pb2_grpc.EnrolServicer):
         done: str,
         work: Callable[[_Request], Awaitable[x509.Certificate | None]],
     ) -> enrol_pb2.Issued:
-        told = functools.partial(
-            _log.warning, f"not_{done}", vantage=request.vantage[:16], peer=_peer(context)
-        )
         try:
             certificate = await work(request)
         except NotAccepted as error:
-            told(reason=str(error))
+            self._tell(f"not_{done}", request.vantage, context, str(error))
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
             raise
         except PkiError as error:
-            told(reason=str(error))
+            self._tell(f"not_{done}", request.vantage, context, str(error))
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
             raise
         except (psycopg.Error, PoolTimeout, DatabaseError, OSError) as error:
-            told(reason=" ".join(str(error).split()))
+            self._tell(f"not_{done}", request.vantage, context, " ".join(str(error).split()))
             await context.abort(
                 grpc.StatusCode.UNAVAILABLE, "the collector's database does not answer: try again"
             )
@@ -145,6 +146,15 @@ class EnrolService(enrol_pb2_grpc.EnrolServicer):
             certificate=certificate.public_bytes(Encoding.DER),
             not_after_us=round(until.timestamp()) * 1_000_000,
         )
+
+    def _tell(self, event: str, vantage: str, context: _Context, reason: str) -> None:
+        """Log a refusal, unless so many are that a stranger means to fill the log."""
+        if not self._lines.take(_LINES_PER_MINUTE, time.monotonic()).allowed:
+            self._untold += 1
+            return
+        more = {"untold": self._untold} if self._untold else {}
+        _log.warning(event, vantage=vantage[:16], peer=_peer(context), reason=reason, **more)
+        self._untold = 0
 
     async def _on_database(
         self, work: Callable[[psycopg.Connection], x509.Certificate | None]

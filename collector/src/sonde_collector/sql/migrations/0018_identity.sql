@@ -59,5 +59,15 @@ END $$;
 COMMENT ON FUNCTION sonde.revocations_changed IS 'Trigger: tells collectors to read the revocations anew';
 CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE ON sonde.revocations
 FOR EACH STATEMENT EXECUTE FUNCTION sonde.revocations_changed();
+
+-- A certificate that a revoked vantage got since is accepted.
+CREATE FUNCTION sonde.certificate_issued() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF EXISTS (SELECT FROM sonde.revocations WHERE probe_id = NEW.probe_id) THEN
+    PERFORM pg_notify('sonde_identity', '');
+  END IF;
+  RETURN NULL;
+END $$;
+COMMENT ON FUNCTION sonde.certificate_issued IS 'Trigger: tells collectors of a certificate that a revoked vantage got';
 CREATE TRIGGER issued AFTER INSERT ON sonde.certificates
-FOR EACH STATEMENT EXECUTE FUNCTION sonde.revocations_changed();
+FOR EACH ROW EXECUTE FUNCTION sonde.certificate_issued();
