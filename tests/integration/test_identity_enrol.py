@@ -1,5 +1,6 @@
 """Enrolment with real programs: what a token opens, what it does not, and what each side is told."""
 
+import json
 import re
 import stat
 from collections.abc import Iterator
@@ -173,6 +174,32 @@ def test_plain_text_and_nobody_are_told(house: House) -> None:
     code, said = _enrol(agent, free_port(), token)
     assert (code, len(said.splitlines())) == (1, 1)
     assert "refused" in said.lower()
+
+
+def test_tokens_go_by_file_and_answers_to_programs(house: House, tmp_path: Path) -> None:
+    """`--token-file`, `--json`, and a second enrolment beside a [tls] that is there: nothing is added twice."""
+    agent, collector = house.agent("nyc1"), house.collectors[0]
+    made = json.loads(collector.command("agents", "token", "nyc1", "--json"))
+    shown = json.loads(collector.command("pki", "show", "--dir", str(house.pki.path), "--json"))
+    assert made["ca_sha256"] == shown["ca_sha256"]
+    file = tmp_path / "token"
+    file.write_text(made["token"] + "\n")
+    enrol = (
+        "sonde-agent", "enroll", "--config", str(agent.config), "--write",
+        "--collector", f"127.0.0.1:{collector.enroll}", "--token-file", str(file),
+    )  # fmt: skip
+    done = run(*enrol, "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert (answer["vantage"], answer["config"]) == ("nyc1", str(agent.config))
+    assert Path(answer["key"]) == agent.file("key.pem").absolute()
+    written = agent.config.read_text()
+    file.write_text(collector.token("nyc1"))
+    done = run(*enrol)
+    assert done.returncode == 0, done.stderr
+    assert "has its lines already" in done.stdout
+    assert agent.config.read_text() == written
+    assert written.count("[tls]") == 1
 
 
 def test_the_database_knows_no_token(house: House) -> None:
