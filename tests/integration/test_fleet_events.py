@@ -81,7 +81,7 @@ def test_each_change_is_one_event(conn: psycopg.Connection, database_url: str, t
 def test_a_certificate_that_is_not_renewed_is_told(
     conn: psycopg.Connection, database_url: str, tmp_path: Path
 ) -> None:
-    """Less than a week of a month left: one event; its successor ends it. Of a longer life nothing is said."""
+    """Less than a week of a month left: one event; its successor ends it. Of more left nothing is said."""
     watch = _watch(database_url, tmp_path)
 
     def issue(serial: str, code: str, ends_in_days: float) -> None:

@@ -177,7 +177,7 @@ def test_plain_text_and_nobody_are_told(house: House) -> None:
 
 
 def test_tokens_go_by_file_and_answers_to_programs(house: House, tmp_path: Path) -> None:
-    """`--token-file`, `--json`, and a second enrolment beside a [tls] that is there: nothing is added twice."""
+    """`--token-file`, `--json`, and a second enrolment beside a [tls] that is there: not added twice."""
     agent, collector = house.agent("nyc1"), house.collectors[0]
     made = json.loads(collector.command("agents", "token", "nyc1", "--json"))
     shown = json.loads(collector.command("pki", "show", "--dir", str(house.pki.path), "--json"))

@@ -104,8 +104,13 @@ def test_only_the_certificates_own_key_renews_it(house: House) -> None:
     done = run("sonde-agent", "renew", "--config", str(agent.config))
     assert (done.returncode, "does not accept" in done.stderr) == (1, True), done.stderr
     assert len(done.stderr.splitlines()) == 1
+    key = pki.new_key()
+    agent.file("cert.pem").write_bytes(pki.pem(house.authority.server(key, ["ams1"])))
+    agent.file("key.pem").write_bytes(pki.key_pem(key))
+    done = run("sonde-agent", "renew", "--config", str(agent.config))
+    assert (done.returncode, "a server's, not an agent's" in done.stderr) == (1, True), done.stderr
     assert len(house.rows("SELECT FROM sonde.certificates")) == 2, "only what the tokens gave"
-    assert len(events(collector.program, "not_renewed")) == 3
+    assert len(events(collector.program, "not_renewed")) == 4
 
 
 def test_asking_changes_nothing(house: House) -> None:

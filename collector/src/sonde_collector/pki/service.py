@@ -190,7 +190,9 @@ def _proven(request: enrol_pb2.RenewalRequest, accepted: Sequence[x509.Certifica
         raise NotAccepted("the renewal is not signed by the certificate's own key") from None
     if not pki.signed_by(old, accepted):
         raise NotAccepted(f"the certificate is of an authority that this collector does not accept: {again}")
-    if not pki.is_agents(old) or pki.common_name(old) != request.vantage:
+    if not pki.is_agents(old):
+        raise NotAccepted("the certificate is a server's, not an agent's")
+    if pki.common_name(old) != request.vantage:
         raise NotAccepted(
             f'the certificate is for "{pki.common_name(old)}", not for vantage "{request.vantage}"'
         )
