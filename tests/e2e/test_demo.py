@@ -1,6 +1,7 @@
 """The demo, started as a newcomer starts it."""
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,7 +68,7 @@ def test_results_of_both_checks_from_both_agents_arrive(tmp_path: Path) -> None:
 
 @pytest.mark.root
 def test_tunnels_of_every_protocol_are_measured_and_ranked(tmp_path: Path) -> None:
-    """90 seconds of demo get through servers of every protocol, ranks them, and tells of one that is down."""
+    """90 seconds of demo measure every protocol, rank, tell of what is down, and unlock as it is true."""
     if os.geteuid() or missing_programs():
         pytest.skip(f"needs root and {', '.join(missing_programs()) or 'nothing else'}")
     folder = tmp_path / "demo"
@@ -82,6 +83,11 @@ def test_tunnels_of_every_protocol_are_measured_and_ranked(tmp_path: Path) -> No
     assert 'critical: server "lab-us-chi-ike-001" is UNHEALTHY' in done.stdout
     assert rows(config, "performance_logs WHERE download_mbps > 1") > 0, done.stdout
     assert rows(config, "sonde.performance_held") == 0, done.stdout
+    assert re.search(r"streaming unlock, (\d+) of \1 = truth", done.stdout), done.stdout
+    assert (
+        rows(config, "(SELECT DISTINCT server_id, platform_id, probe_id FROM streaming_checks) AS cell") == 96
+    )
+    assert rows(config, "streaming_checks WHERE via = 'dns_proxy' AND region = 'GB'") > 0, done.stdout
     latest = "(SELECT DISTINCT server_id FROM sonde.server_latest WHERE connection_success) AS server"
     assert rows(config, latest) >= 4, done.stdout
 

@@ -17,6 +17,7 @@ from support.measured import roll
 
 from sonde_collector.db import partitions
 from sonde_collector.db.queries import parse, query
+from sonde_collector.read import unlock
 
 pytestmark = pytest.mark.postgres
 SEED = parse((Path(__file__).parents[1] / "golden" / "seed_queries.sql").read_text())
@@ -32,7 +33,7 @@ def url(postgres_server: Any) -> Iterator[str]:
     with psycopg.connect(url, autocommit=True) as conn:
         inventory(conn, vantages=["a", "b"], servers=[f"s{n}" for n in range(SERVERS)])
         lo = NOW - dt.timedelta(days=DAYS)
-        for table in ("performance_logs", "streaming_checks", "sonde.endpoint_checks"):
+        for table in ("performance_logs", "streaming_checks", "sonde.endpoint_checks", "sonde.canary_checks"):
             partitions.ensure(conn, table, lo, NOW, every="day")
         conn.execute(
             "INSERT INTO performance_logs (server_id, probe_id, measured_at, ping_ms, download_mbps, "
@@ -46,6 +47,11 @@ def url(postgres_server: Any) -> Iterator[str]:
             "INSERT INTO streaming_checks (server_id, platform_id, checked_at, is_unlocked) "
             "SELECT 1 + n %% %s, 1, now() - n * interval '50 seconds', true FROM generate_series(0, 20000) n",
             (SERVERS,),
+        )
+        conn.execute(
+            "INSERT INTO sonde.canary_checks (platform_id, probe_id, checked_at, stream_id, seq, verdict, "
+            "rule_version) SELECT 1, 1 + n % 2, now() - n * interval '1 hour', 1, n, 'blocked', '1' "
+            "FROM generate_series(0, 280) n"
         )
         conn.execute(
             "INSERT INTO sonde.dirty_marks SELECT DISTINCT 'performance', "
@@ -120,6 +126,17 @@ def test_every_answer_prunes(url: str, name: str, tier: str, vantages: list[int]
     with psycopg.connect(url, autocommit=True) as conn:
         read = scans(conn, query(name), {**ARGUMENTS, "tier": tier, "vantages": vantages})
         pruned(read, NOW - dt.timedelta(days=3))
+
+
+@pytest.mark.parametrize("server", [None, "s3"])
+def test_the_unlock_matrix_prunes(url: str, server: str | None) -> None:
+    """The matrix reads checks of its range by index; of canaries, which are few, those of fifteen days."""
+    values = {**unlock.ALL, "server": server, "max_age_s": 2 * 86_400, "limit": 50}
+    with psycopg.connect(url, autocommit=True) as conn:
+        read = scans(conn, query("unlock_matrix"), values)
+        checks = [one for one in read if not one[0].startswith("canary_checks")]
+        pruned(checks, NOW - dt.timedelta(days=3))
+        assert any(table.startswith("streaming_checks") for table, _ in checks)
 
 
 def test_the_seeds_queries_prune(url: str) -> None:

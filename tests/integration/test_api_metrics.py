@@ -66,6 +66,22 @@ def test_last_values(api: Running) -> None:
     assert value(series, "sonde_targets_series_dropped") == 0
 
 
+def test_last_unlock_checks(api: Running) -> None:
+    """Each server, platform, family and protocol shows the age of its newest check and what it says."""
+    series = scrape(api, server="s3")
+    cell = {"server": "s3", "platform": "netflix", "family": "4", "country": "NL"}
+    # Of s3 and netflix the newest by WireGuard is 2 hours old (n = 2), by OpenVPN-UDP 1 hour (n = 1).
+    two, one = ({**cell, "protocol": name} for name in ("WireGuard", "OpenVPN-UDP"))
+    assert value(series, "sonde_unlock_info", verdict="inconclusive", region="NL", vantage="sin1", **two) == 1
+    assert value(series, "sonde_unlock_info", verdict="blocked", via="native", rule_version="1", **one) == 1
+    assert value(series, "sonde_unlock_open", **one) == 0
+    told = [dict(pairs)["protocol"] for name, pairs in series if name == "sonde_unlock_open"]
+    assert set(told) == {"OpenVPN-UDP"}
+    assert value(series, "sonde_unlock_age_seconds", **two) == pytest.approx(7200, abs=600)
+    of_others = {"server": "s1", "platform": "netflix", "protocol": "", "family": ""}
+    assert value(scrape(api, server="s1"), "sonde_unlock_open", **of_others) == 1
+
+
 def test_filters(api: Running) -> None:
     """Globs narrow it; who names servers alone gets no targets, and the reverse; LIKE's signs are letters."""
 

@@ -36,7 +36,8 @@ def walk(api: Running, path: str, limit: int, **asked: str) -> list[dict[str, ob
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 11, 12, 500])
 def test_pages_add_up(api: Running, limit: int) -> None:
     """Pages of any size are together what one page holds."""
-    for path in ("/v1/servers", "/v1/health", "/v1/agents", "/v1/targets", "/v1/ranking", "/v1/matrix"):
+    some = ("/v1/servers", "/v1/health", "/v1/agents", "/v1/targets", "/v1/ranking", "/v1/matrix")
+    for path in (*some, "/v1/unlock"):
         assert walk(api, path, limit) == api.get(path, params={"limit": 500}).json()["items"]
 
 

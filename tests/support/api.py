@@ -37,6 +37,7 @@ INSERT INTO server_protocols (server_id, protocol_id) SELECT n, 2 FROM generate_
 INSERT INTO sonde.targets (id, key, spec) VALUES
   (1, 'origin', '{{"kind": "http", "url": "https://origin.example/"}}'),
   (2, 'dns', '{{"kind": "dns", "host": "a.example"}}');
+INSERT INTO streaming_platforms (id, slug, name) VALUES (1, 'netflix', 'Netflix'), (2, 'hulu', 'Hulu');
 INSERT INTO sonde.health_states (object, key, state, since, reason, checked_at) VALUES
   ('server', 's1', 'HEALTHY', now() - interval '1 hour', '', now()),
   ('server', 's2', 'UNHEALTHY', now() - interval '2 hours', 'no handshake from ams1, nyc1', now()),
@@ -54,6 +55,13 @@ INSERT INTO sonde.endpoint_checks (target_id, probe_id, measured_at, stream_id, 
 SELECT 1, v, now() - n * interval '30 seconds', 1, n, 'http', v <> 3, 5,
   20, 30, CASE WHEN v <> 3 THEN 200 END, now() + interval '30 days', CASE WHEN v = 3 THEN 'timeout' END
 FROM generate_series(1, 3) AS v, generate_series(1, 20) AS n;
+INSERT INTO streaming_checks (server_id, platform_id, checked_at, stream_id, seq, probe_id, protocol_id,
+  family, verdict, rule_version, region, via, level, fidelity, response_time_ms, exchanges, detail, evidence)
+SELECT s, p, now() - n * interval '1 hour', 1, n, 1 + n % 3, 1 + n % 2, CASE WHEN s % 2 = 0 THEN 6 ELSE 4 END,
+  (ARRAY['available', 'blocked', 'inconclusive', 'network_error'])[1 + (s + p + n) % 4], '1', 'NL', 'native',
+  'title_page', 'browser_tls', 800, 3, 'licensed: og:video', '{"step": "licensed"}'
+FROM generate_series(1, 11) AS s, generate_series(1, 2) AS p, generate_series(1, 6) AS n;
+INSERT INTO streaming_checks (server_id, platform_id, is_unlocked) VALUES (1, 1, true);
 INSERT INTO sonde.dirty_marks (series, hour, probe_id)
 SELECT DISTINCT 'performance', date_trunc('hour', measured_at, 'UTC'), probe_id FROM performance_logs;
 INSERT INTO sonde.dirty_marks (series, hour, probe_id)
@@ -66,7 +74,7 @@ def seed(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(INVENTORY.encode())
         now = dt.datetime.now(dt.UTC)
-        for table in ("performance_logs", "sonde.endpoint_checks"):
+        for table in ("performance_logs", "sonde.endpoint_checks", "streaming_checks", "sonde.canary_checks"):
             partitions.ensure(conn, table, now - dt.timedelta(days=2), now)
         conn.execute(MEASURED.encode())
         roll_up(conn)

@@ -61,6 +61,19 @@ def missed(target: str = "", at_us: int | None = None, **values: Any) -> results
     return results_pb2.Result(measured_at_us=at_us, target=target, missed=results_pb2.Missed(**filled))
 
 
+def unlock(target: str = "s1", at_us: int | None = None, **values: Any) -> results_pb2.Result:
+    """One unlock check of a server, or of the vantage itself (""); values are fields of Unlock."""
+    filled = {
+        "platform": "netflix", "rule_version": "2026-11-28", "verdict": results_pb2.VERDICT_AVAILABLE,
+        "family": 4, "response_ms": 812.5, "exchanges": 3, "evidence": '{"step": "lic", "status": 200}',
+    } | values  # fmt: skip
+    return results_pb2.Result(
+        measured_at_us=now_us() if at_us is None else at_us,
+        target=target,
+        unlock=results_pb2.Unlock(**filled),
+    )
+
+
 class Spool:
     """What an agent's spool would hand to its uplink: a stream's batches, numbered and chained."""
 
@@ -119,6 +132,7 @@ def inventory(
     vantages: Sequence[str] = ("ams1",),
     servers: Sequence[str] = ("s1",),
     targets: Sequence[str] = ("t1",),
+    platforms: Sequence[str] = (),
 ) -> None:
     """The least that results can name."""
     conn.execute("INSERT INTO countries (iso_code, name) VALUES ('NL', 'Netherlands') ON CONFLICT DO NOTHING")
@@ -139,6 +153,10 @@ def inventory(
     )
     conn.execute(
         "INSERT INTO sonde.targets (key, spec) SELECT k, '{}' FROM unnest(%s::text[]) k", (list(targets),)
+    )
+    conn.execute(
+        "INSERT INTO streaming_platforms (slug, name) SELECT k, k FROM unnest(%s::text[]) k",
+        (list(platforms),),
     )
 
 

@@ -143,6 +143,8 @@ def stored(conn: psycopg.Connection) -> list[tuple[bytes, int]]:
         " UNION ALL SELECT stream_id, seq FROM sonde.endpoint_checks"
         " UNION ALL SELECT stream_id, seq FROM sonde.vantage_health"
         " UNION ALL SELECT stream_id, seq FROM sonde.missed_runs"
+        " UNION ALL SELECT stream_id, seq FROM streaming_checks"
+        " UNION ALL SELECT stream_id, seq FROM sonde.canary_checks"
         " UNION ALL SELECT stream_id, seq FROM sonde.rejected_results"
         " UNION ALL SELECT stream_id, generate_series(first_seq, last_seq) FROM sonde.gaps"
         ") x JOIN sonde.streams s ON s.id = x.stream_id ORDER BY 1, 2"

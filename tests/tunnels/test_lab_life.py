@@ -16,6 +16,8 @@ from support import residue
 from support.programs import eventually, run
 
 import sonde_lab
+import sonde_rules
+import sonde_unlock
 from sonde_lab.lab import Lab, missing_programs
 from sonde_lab.programs import LabError
 
@@ -174,7 +176,8 @@ def test_an_ordinary_user_has_a_lab_too(folder: Path) -> None:
     if python is None or sysconfig.get_python_version() not in os.path.realpath(python):
         pytest.skip(f"needs /usr/bin/python3 of version {sysconfig.get_python_version()}, open to every user")
     shutil.chown(folder, 65534, 65534)
-    packages = [str(Path(sonde_lab.__file__).parents[1]), sysconfig.get_path("purelib")]
+    ours = (sonde_lab, sonde_rules, sonde_unlock)
+    packages = [*(str(Path(one.__file__).parents[1]) for one in ours), sysconfig.get_path("purelib")]
     code = """
 import sys
 from pathlib import Path

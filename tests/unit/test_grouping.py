@@ -57,6 +57,17 @@ def test_a_joined_run_does_what_each_asks_for_once_and_quiet_things_first() -> N
     assert grouping.joined([tunnel("a", PAGE), tunnel("b", PAGE)]).connection.inside[0].endpoint.url
 
 
+def test_unlock_comes_after_ping_and_before_the_load() -> None:
+    """Rules are asked while the line is quiet; what two plans ask alike is asked once, what differs twice."""
+    rules = inside("unlock", "unlock")
+    rules.unlock.rules.add(slug="netflix")
+    more = inside("unlock", "more")
+    more.unlock.rules.add(slug="hulu")
+    whole = grouping.joined([tunnel("a", LOAD, rules, PING), tunnel("b", rules, more)])
+    kinds = [one.WhichOneof("spec") for one in whole.connection.inside]
+    assert kinds == ["ping", "unlock", "unlock", "throughput"]
+
+
 def test_what_a_run_needs_leases_of() -> None:
     """A session of the account, its key, and the target where it is loaded; a ping needs none."""
     assert grouping.wants(PING, "") == []

@@ -118,6 +118,21 @@ def test_only_the_kinds_of_the_file_run() -> None:
     assert policy.refuse_task(control_pb2.Task(key="k")) is not None
 
 
+def test_a_rule_may_be_denied_by_its_slug() -> None:
+    """Unlock tasks name no hosts: kind and slugs are judged, directly and in a tunnel; names when asked."""
+    task = control_pb2.Task(key="k", timeout_ms=1000)
+    task.unlock.rules.add(slug="netflix")
+    task.unlock.rules.add(slug="hulu")
+    assert Policy(PolicyRules()).refuse_task(task) is None
+    denied = Policy(PolicyRules(deny_targets=("hulu", "*.example.net")))
+    assert denied.refuse_task(task) == 'policy.deny_targets holds "hulu"'
+    inside = control_pb2.Task(key="t", connection=control_pb2.ConnectionSpec(inside=[task]))
+    assert denied.refuse_task(inside) == 'inside the tunnel: policy.deny_targets holds "hulu"'
+    assert denied.refuse_host("www.example.net", 443) is not None
+    refused = Policy(PolicyRules(checks=("ping",))).refuse_task(task)
+    assert refused == 'policy.checks does not hold "unlock"'
+
+
 def test_a_task_can_not_name_files_of_its_own_choice() -> None:
     """A collector that asks to send /etc/shadow as a header is refused; the directory of the file is open."""
     policy = Policy(PolicyRules(files=(Path("/etc/sonde/files"),)))

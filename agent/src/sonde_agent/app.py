@@ -118,7 +118,7 @@ class App:
             context=Context(
                 icmp=self._engines,
                 tunnels=self._tunnels,
-                rules=Rules(config.credential, config.policy, config.tunnels, config.limits),
+                rules=Rules(config.credential, config.policy, config.tunnels, config.limits, config.unlock),
             ),
             policy=Policy(config.policy),
             journal=self._journal,

@@ -6,10 +6,11 @@ from sonde_agent.config import AgentConfig
 from sonde_agent.net.icmp_socket import IcmpClosed, open_icmp
 from sonde_agent.net.resolve import host_lacks
 from sonde_agent.tunnel.client import TunnelError, Tunnels
+from sonde_agent.unlock_diagnosis import tls_here
 
 
 def capabilities(config: AgentConfig) -> list[str]:
-    """Give "ping4", "ping6", "endpoint4", "endpoint6", "throughput", and each "credential:NAME"."""
+    """Give "ping4", "ping6", "endpoint4", "endpoint6", "throughput", "unlock:…", each "credential:NAME"."""
     found = []
     for family in (4, 6):
         lacks = host_lacks(family)
@@ -17,7 +18,8 @@ def capabilities(config: AgentConfig) -> list[str]:
             open_icmp(family).sock.close()
             found += [] if lacks else [f"ping{family}"]
         found += [] if lacks else [f"endpoint{family}"]
-    return [*found, "throughput", *(f"credential:{name}" for name in sorted(config.credential))]
+    unlock = [f"unlock:{tls_here()}-tls"] if config.policy.rule_keys and tls_here() else []
+    return [*found, "throughput", *unlock, *(f"credential:{name}" for name in sorted(config.credential))]
 
 
 async def tunnel_capabilities(tunnels: Tunnels) -> list[str]:

@@ -26,6 +26,7 @@ examples:
   sonde-agent check tls mail.example.com:993 --json
   sonde-agent check vpn se-sto-wg-001.conf --exit-url http://ip.example.com/
   sonde-agent check http https://www.example.com/ --through se-sto-wg-001.conf
+  sonde-agent check unlock netflix disney-plus --through se-sto-wg-001.conf
 """
 _SPOOL_EXAMPLES = """\
 examples:
@@ -190,6 +191,7 @@ def _parser(*, wants_check: bool) -> argparse.ArgumentParser:
     helper.add_argument("--fd", type=int, help=argparse.SUPPRESS)  # from an agent that runs as root
     for option in ("--profile", "--username-file", "--password-file"):
         helper.add_argument(option, type=Path, help=argparse.SUPPRESS)  # as above, for one run by hand
+    helper.add_argument("--unlock", default="", help=argparse.SUPPRESS)  # as above: where its rules are
     helper.set_defaults(command=_tunnel_helper)
     # Started by the helper, inside a tunnel; nothing that a person could use, so it has no help line.
     commands.add_parser("box").set_defaults(command=_box)

@@ -1,5 +1,7 @@
 """agent.toml: its model, its defaults, and what each key must satisfy."""
 
+import base64
+import binascii
 import ipaddress
 import os
 import re
@@ -22,6 +24,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _VANTAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,9}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _HIGHEST_PORT = 65535
+_KEY_BYTES = 32
 _LONGEST_SOCKET_PATH = 107  # sun_path of Linux, without its closing NUL
 
 
@@ -97,6 +100,33 @@ def _network(text: str) -> Network:
         return ipaddress.ip_network(text)
     except ValueError as error:
         raise ValueError(f'must be a network such as "10.0.0.0/8" or "2001:db8::/32": {error}') from None
+
+
+def _resolver(text: str) -> str:
+    if text:
+        try:
+            ipaddress.ip_address(text)
+        except ValueError:
+            raise ValueError(f'must be an address, or "" for none, not "{text}"') from None
+    return text
+
+
+def _host_name(text: str) -> str:
+    if not _HOST.fullmatch(text):
+        raise ValueError(f'must be a host name, not "{text}"')
+    return text
+
+
+def rule_key(text: str) -> str:
+    """Be a rule: a public key that signs packs of rules, "ed25519:BASE64" of its 32 bytes."""
+    kind, _, encoded = text.partition(":")
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        key = b""
+    if kind != "ed25519" or len(key) != _KEY_BYTES:
+        raise ValueError(f'must be "ed25519:" and 32 bytes in base64, as `rules key` prints it; not "{text}"')
+    return text
 
 
 def writable_directory(path: Path) -> Path:
@@ -191,22 +221,42 @@ class Credential:
 class PolicyRules:
     """What the collector may have this agent do. See `sonde_agent.policy`."""
 
-    checks: tuple[Literal["ping", "endpoint", "connection", "throughput"], ...] = (
+    checks: tuple[Literal["ping", "endpoint", "connection", "throughput", "unlock"], ...] = (
         "ping",
         "endpoint",
         "connection",
         "throughput",
+        "unlock",
     )
+    """Unlock is among them because it asks nothing until a key below signs what it may ask."""
     deny: tuple[Annotated[Network, FromText(_network)], ...] = ()
     """Besides the networks that are denied anyway (`sonde_agent.policy.DENIED`)."""
     allow: tuple[Annotated[Network, FromText(_network)], ...] = ()
     """Wins over deny and over what is denied anyway."""
     deny_targets: tuple[Annotated[str, not_empty], ...] = ()
-    """Target keys, host names, "*.domain" for all below it, or networks: never, whatever allow says."""
+    """Target keys, host names, "*.domain" for all below it, networks, or slugs of unlock rules: never."""
     ports: tuple[Annotated[int, between(1, _HIGHEST_PORT)], ...] = ()
     """The only ports that may be connected to; empty = all."""
     files: tuple[Path, ...] = ()
     """Directories whose files a task may name for header values and client certificates."""
+    rule_keys: tuple[Annotated[str, rule_key], ...] = ()
+    """Who may write unlock rules for this agent: a pack signed by none of these is refused."""
+
+
+@attrs.frozen
+class Unlock:
+    """Where unlock rules are on this host, and what they need of it."""
+
+    pack: Path = Path("/etc/sonde/unlock.pack")
+    """Read again when it changes."""
+    secrets: Path = Path("/etc/sonde/unlock-secrets")
+    """The folder with a file SLUG.NAME for each secret that a rule asks for."""
+    trusted_resolver: Annotated[str, _resolver] = "1.1.1.1"
+    """Asked by DNS over TLS how an exit comes to unlock; "" = that is not measured."""
+    trusted_resolver_name: Annotated[str, _host_name] = "one.one.one.one"
+    """What its certificate is for."""
+    ca_file: Path | None = None
+    """PEM of certificate authorities besides the system's: for labs."""
 
 
 @attrs.frozen
@@ -227,6 +277,7 @@ class AgentConfig:
     policy: PolicyRules = attrs.field(factory=PolicyRules)
     tunnels: Tunnels = attrs.field(factory=Tunnels)
     credential: dict[str, Credential] = attrs.field(factory=dict)
+    unlock: Unlock = attrs.field(factory=Unlock)
 
     @classmethod
     def problems(cls, fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

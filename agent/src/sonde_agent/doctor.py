@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sonde_agent import unlock_diagnosis
 from sonde_agent.config import AgentConfig, split_address
 from sonde_agent.findings import Finding
 from sonde_agent.identity import diagnosis as identity
@@ -29,6 +30,7 @@ def examine(config: AgentConfig | None, path: Path | None = None) -> Iterator[Fi
     if config is None:
         return
     yield from diagnosis.examine(config, path)
+    yield from unlock_diagnosis.examine(config)
     yield state_space(config)
     yield collector(config)
     if config.tls is not None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sonde_proto.v1 import control_pb2
 
-_ORDER = ("ping", "endpoint", "throughput")
+_ORDER = ("ping", "endpoint", "unlock", "throughput")
 """Of what runs inside: quiet things first."""
 _SETTLE_S = {"OpenVPN-UDP": 6.0}
 """An OpenVPN server keeps a session for 5 s after the client's exit, in case its last packets come again."""
@@ -95,8 +95,9 @@ def _turn(task: control_pb2.Task) -> int:
 def _sameness(task: control_pb2.Task) -> bytes:
     """Give what makes two tasks inside one: a row has room for one ping and one transfer."""
     kind = task.WhichOneof("spec")
-    if kind == "endpoint":
-        return task.target.encode() + b"\0" + task.endpoint.SerializeToString(deterministic=True)
+    if kind in ("endpoint", "unlock"):
+        spec: bytes = getattr(task, kind).SerializeToString(deterministic=True)
+        return task.target.encode() + b"\0" + spec
     return (kind or "").encode()
 
 

@@ -74,6 +74,8 @@ class Policy:
             return f'policy.checks does not hold "{kind}"'
         if self._is_named(task.target):
             return f'policy.deny_targets holds "{task.target}"'
+        if denied := next((rule.slug for rule in task.unlock.rules if self._is_named(rule.slug)), None):
+            return f'policy.deny_targets holds "{denied}"'
         try:
             named = list(places(task))
         except ValueError as error:

@@ -206,7 +206,5 @@ def _cost(results: list[pb.Result], booked: int) -> int:
 
 
 def _flag(result: pb.Result, quality: int) -> None:
-    if quality and result.WhichOneof("payload") == "performance":
-        result.performance.quality |= quality
-    elif quality and result.WhichOneof("payload") == "endpoint":
-        result.endpoint.quality |= quality
+    if quality:
+        getattr(result, result.WhichOneof("payload") or "performance").quality |= quality

@@ -84,7 +84,12 @@ class Runner:
         self._performed = Runs(
             clock=clock,
             kinds=kinds,
-            context=replace(context, refuse=policy.refuse_address, wall_us=clock.wall_us),
+            context=replace(
+                context,
+                refuse=policy.refuse_address,
+                refuse_name=policy.refuse_host,
+                wall_us=clock.wall_us,
+            ),
             is_ready=is_ready,
             leases=leases,
             budget=budget,
@@ -270,8 +275,7 @@ class Runner:
 
 def _outcome(result: results_pb2.Result) -> str:
     """Give "ok" or the failure's word."""
-    payload = result.WhichOneof("payload")
-    failure = result.endpoint.failure if payload == "endpoint" else result.performance.failure
+    failure = getattr(result, result.WhichOneof("payload") or "performance").failure
     return _word(results_pb2.Failure.Name(failure), "FAILURE_") if failure else "ok"
 
 

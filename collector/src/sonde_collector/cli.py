@@ -24,10 +24,12 @@ from sonde_collector.commands import (
     notify,
     pki,
     query,
+    rules,
     service,
     silence,
     sql,
     top,
+    unlock,
 )
 from sonde_collector.commands.output import complain
 from sonde_collector.commands.parsers import add_config
@@ -72,11 +74,13 @@ def parser() -> argparse.ArgumentParser:
         keeping,
         api_keys,
         answers,
+        unlock,
         notify,
         silence,
         query,
         archive,
         health,
+        rules,
     ):
         group.register(commands)
     return main_parser
@@ -87,9 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _leave)
     try:
-        code: int = (
-            args.run(args) if "bare" in args else args.run(load_config(find_config(args.config)), args)
-        )
+        config = None if args.standalone else load_config(find_config(args.config))
+        code: int = args.run(config, args)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read us has enough; without this Python would complain when it flushes at its end.

@@ -21,10 +21,12 @@ from sonde_lab.topology import (
     SERVERS,
     Server,
     Vantage,
+    entries,
     rtt_ms,
     vantages,
 )
 from sonde_lab.vpn_servers import ikev2, openvpn, wireguard
+from sonde_lab.world import start as world
 
 _SYSCTLS = {
     "net/ipv4/ip_forward": 1,
@@ -59,9 +61,11 @@ def build(folder: Path, count: int, *, broken: bool, programs: Programs) -> None
     _network(folder, people, broken=broken, programs=programs)
     material = Material.new(people)
     profiles.write(folder, material)
+    world.start(folder, count, programs)
     ready = _start_vpn_servers(folder / "servers", material, broken=broken, programs=programs)
     origins.start(folder, programs)
-    resolver.start(folder, programs)
+    known = world.wait(folder, programs)
+    resolver.start(folder, known["hosts"], known["v4_only"], programs)
     if broken:
         _start_faults(material, programs)
     for wait in ready:
@@ -107,7 +111,9 @@ def _network(folder: Path, people: tuple[Vantage, ...], *, broken: bool, program
     lines.start(folder / "lines", _lines(people, broken=broken), programs)
     scripts = {
         CORE: _core(people, broken=broken),
-        ORIGIN: _batch(wiring.place(_ORIGIN) + wiring.ways_in(SERVERS)) + _shaped("line", ORIGIN_MBPS),
+        ORIGIN: _batch(wiring.place(_ORIGIN) + wiring.ways_in(SERVERS))
+        + _shaped("line", ORIGIN_MBPS)
+        + _rules(wiring.origin_rules()),
     }
     scripts |= {vantage.code: _batch(wiring.vantage_host(vantage)) for vantage in people}
     scripts |= {server.key: _server(server) for server in SERVERS}
@@ -131,7 +137,7 @@ def _lines(people: tuple[Vantage, ...], *, broken: bool) -> list[lines.Line]:
 
 
 def _core(people: tuple[Vantage, ...], *, broken: bool) -> str:
-    places = [(ORIGIN, _ORIGIN), *((server.key, list(server.entry)) for server in SERVERS)]
+    places = [(ORIGIN, _ORIGIN), *((server.key, entries(server)) for server in SERVERS)]
     places += [(FAULTS, faults.addresses())] if broken else []
     shaped = _shaped(f"dl-{ORIGIN}", ORIGIN_MBPS) + (_shaped(f"dl-{FAULTS}", FAULTS_MBPS) if broken else "")
     return _batch(wiring.core(people, places)) + shaped
@@ -139,7 +145,7 @@ def _core(people: tuple[Vantage, ...], *, broken: bool) -> str:
 
 def _server(server: Server) -> str:
     return (
-        _batch(wiring.place(server.entry) + wiring.way_out(server))
+        _batch(wiring.place(entries(server)) + wiring.way_out(server))
         + _shaped("out", server.rate_mbps)
         + _rules(wiring.server_rules(server, _tunnel(server)))
     )

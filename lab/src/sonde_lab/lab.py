@@ -19,10 +19,12 @@ from typing import Any, Self
 
 from sonde_lab import topology, truth
 from sonde_lab.programs import LabError
+from sonde_lab.world import start as world
+from sonde_lab.world.atlas import Changes
 
 _UP_WITHIN_S = 60.0
 _DOWN_WITHIN_S = 10.0
-_OURS = ("lines", "logs", "origin", "profiles", "secrets", "servers", "resolv.conf", "nsswitch.conf")
+_OURS = ("lines", "logs", "origin", "profiles", "secrets", "servers", "world", "resolv.conf", "nsswitch.conf")
 _NEEDED = (
     "ip",
     "nft",
@@ -144,11 +146,19 @@ class Lab:
         Raises:
             LabError: it is no longer up.
         """
-        names = " ".join(server.key for server in topology.SERVERS)
+        names = " ".join((*(server.key for server in topology.SERVERS), topology.ORIGIN))
         counters = self.run("core", ["sh", "-ec", truth.COUNTERS.format(names=names)])
         if counters.returncode:
             raise LabError(f"can't read the lab's counters: {counters.stderr.strip()}")
         return truth.of(self.folder, self.vantages, counters.stdout, broken=self.faults, since_s=since_s)
+
+    def change_world(self, changes: Changes) -> None:
+        """Let platforms be other than the world's map says, from the next request on.
+
+        Args:
+            changes: all of them; what was changed before is as on the map again.
+        """
+        world.change(self.folder, changes)
 
     def netns(self, name: str) -> Path:
         """Give the file of a network namespace: "core", "origin", "faults", a vantage's or a server's.

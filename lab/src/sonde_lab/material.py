@@ -35,6 +35,7 @@ class Material:
     Attributes:
         servers: the key pair of each WireGuard server, also the faulty ones, by key.
         customers: name → (key pair, last part of its address inside).
+        smart: the same, of those who have smart DNS.
         stranger: a key that no server knows.
         authority: signs the servers of OpenVPN and IKEv2.
         other_authority: signs nothing.
@@ -44,6 +45,7 @@ class Material:
 
     servers: dict[str, KeyPair] = field(repr=False)
     customers: dict[str, tuple[KeyPair, int]] = field(repr=False)
+    smart: dict[str, tuple[KeyPair, int]] = field(repr=False)
     stranger: KeyPair = field(repr=False)
     authority: Authority
     other_authority: Authority
@@ -57,6 +59,7 @@ class Material:
         return cls(
             servers={key: keys.new() for key in (*wireguard, *FAULTY_WIREGUARD, BUSY)},
             customers={SHARED: (keys.new(), 2)} | {v.code: (keys.new(), 10 + v.number) for v in people},
+            smart={SHARED: (keys.new(), 40)} | {v.code: (keys.new(), 40 + v.number) for v in people},
             stranger=keys.new(),
             authority=Authority.new("Lab VPN CA"),
             other_authority=Authority.new("Another CA"),
@@ -78,5 +81,5 @@ class Material:
         """Give every customer as a WireGuard server with this network inside knows it."""
         return [
             Peer(pair.public, (f"{inside}.{last}/32", f"{inside6}{last:x}/128"))
-            for pair, last in self.customers.values()
+            for pair, last in (*self.customers.values(), *self.smart.values())
         ]

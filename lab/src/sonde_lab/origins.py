@@ -12,7 +12,8 @@ BYTES = 16 << 30
 IPERF3_PORTS = (5201, 5202, 5203, 5204)
 """One run at a time each."""
 _SINK = "/run/lab/sink.sock"
-_NAMES = ("origin.example", "edge.example", "reference.example")
+_PLACES = ("origin", "edge", "reference")
+"""Whom nginx plays; the other addresses are others' business."""
 
 
 def nginx_configuration(folder: Path) -> str:
@@ -22,7 +23,8 @@ def nginx_configuration(folder: Path) -> str:
         folder: of its own; holds tls/ and www/.
     """
     listen = "".join(
-        f"    listen {port}{extra};\n    listen [::]:{port}{extra};\n"
+        f"    listen {v4}:{port}{extra};\n    listen [{v6}]:{port}{extra};\n"
+        for v4, v6 in map(ORIGIN_ADDRESSES.__getitem__, _PLACES)
         for port, extra in ((80, ""), (443, " ssl http2"))
     )
     return f"""\
@@ -82,7 +84,7 @@ def start(folder: Path, programs: Programs) -> None:
     for part in ("tls", "www"):
         (own / part).mkdir(parents=True, exist_ok=True)
     addresses = [address for pair in ORIGIN_ADDRESSES.values() for address in pair]
-    certificates.write(own / "tls", [*_NAMES, *addresses])
+    certificates.write(own / "tls", [*(f"{name}.example" for name in _PLACES), *addresses])
     with (own / "www" / "bytes").open("wb") as file:
         file.truncate(BYTES)
     (own / "nginx.conf").write_text(nginx_configuration(own))

@@ -9,13 +9,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sonde_lab import faults
 from sonde_lab.keys import KeyPair
 from sonde_lab.material import BUSY, SHARED, Material
-from sonde_lab.topology import SERVERS, Server
+from sonde_lab.topology import ORIGIN_ADDRESSES, SERVERS, SMART_ENTRY, SMART_OF, Server
 from sonde_lab.vpn_servers import ikev2
 
 FOLDERS = {"WireGuard": "lab-wg", "OpenVPN-UDP": "lab-ovpn", "OpenVPN-TCP": "lab-ovpn", "IKEv2": "lab-ike"}
 """Under profiles/: one for each credential."""
 _SUFFIXES = {"WireGuard": "conf", "OpenVPN-UDP": "ovpn", "OpenVPN-TCP": "ovpn", "IKEv2": "sswan"}
 _SHORT = {"WireGuard": "wg", "OpenVPN-UDP": "udp", "OpenVPN-TCP": "tcp", "IKEv2": "ike"}
+SMART = "lab-smart"
+"""The same for customers of smart DNS: the way of `SMART_OF`, another resolver."""
 IDENTITY = "vpn.example"
 """What the certificate of every OpenVPN and IKEv2 server says."""
 
@@ -31,6 +33,7 @@ def file_name(server: Server) -> str:
 def write(folder: Path, material: Material) -> None:
     """Write every profile under `folder`/profiles and every account under `folder`/secrets."""
     root = folder / "profiles"
+    _write_smart(root, material)
     for server in SERVERS:
         entries = (("", server.entry[0]), ("6", server.entry[1]))
         for family, host in entries:
@@ -48,6 +51,25 @@ def write(folder: Path, material: Material) -> None:
         _put(folder / "secrets" / f"{credential}.password", account.password + "\n")
 
 
+def smart_file_name(server: Server) -> str:
+    """Give the name of its profile for customers of smart DNS. **Pure.**"""
+    return file_name(server).replace("-wg-", "-smart-")
+
+
+def _write_smart(root: Path, material: Material) -> None:
+    (server,) = (one for one in SERVERS if one.key == SMART_OF)
+    for customer, (pair, last) in material.smart.items():
+        top = root if customer == SHARED else root / "by-vantage" / customer
+        text = wireguard(
+            pair,
+            (server.inside, server.inside6, last),
+            material.servers[server.key].public,
+            (SMART_ENTRY[0], server.port),
+            resolver=ORIGIN_ADDRESSES["smart-dns"][0],
+        )
+        _put(top / SMART / smart_file_name(server), text)
+
+
 def faulty(material: Material) -> dict[str, str]:
     """Give the profiles of what does not work: file name → text. **Pure.**"""
     shared, last = material.customers[SHARED]
@@ -59,8 +81,7 @@ def faulty(material: Material) -> dict[str, str]:
                 material.stranger if fault == "unknown-key" else shared,
                 (inside, inside6, last),
                 material.servers.get(fault, material.servers[BUSY]).public,
-                host.ipv4,
-                host.wireguard,
+                (host.ipv4, host.wireguard),
             )
         for protocol, port in (
             ("OpenVPN-UDP", host.openvpn_udp),
@@ -80,23 +101,26 @@ def faulty(material: Material) -> dict[str, str]:
     return found
 
 
-def wireguard(client: KeyPair, inside: tuple[str, str, int], server: str, host: str, port: int) -> str:
+def wireguard(
+    client: KeyPair, inside: tuple[str, str, int], server: str, at: tuple[str, int], *, resolver: str = ""
+) -> str:
     """Give a WireGuard profile. **Pure.**
 
     Args:
         client: our keys.
         inside: the server's network: first three octets, /64 with "::", last part of our address.
         server: its public key.
-        host: where it is, IPv4 or IPv6.
-        port: of the transport.
+        at: where it is, IPv4 or IPv6, and the port of the transport.
+        resolver: its address; "" = the server itself.
     """
     v4, v6, last = inside
+    host, port = at
     return "\n".join(
         (
             "[Interface]",
             f"PrivateKey = {client.private}",
             f"Address = {v4}.{last}/32, {v6}{last:x}/128",
-            f"DNS = {v4}.1",
+            f"DNS = {resolver or f'{v4}.1'}",
             "",
             "[Peer]",
             f"PublicKey = {server}",
@@ -155,7 +179,7 @@ def ike(host: str, port: int, ca: str) -> str:
 def _of_wireguard(material: Material, customer: str, server: Server, host: str) -> str:
     pair, last = material.customers[customer]
     public = material.servers[server.key].public
-    return wireguard(pair, (server.inside, server.inside6, last), public, host, server.port)
+    return wireguard(pair, (server.inside, server.inside6, last), public, (host, server.port))
 
 
 def _of_account(material: Material, protocol: str, host: str, port: int, *, trusted: bool = True) -> str:

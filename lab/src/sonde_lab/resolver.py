@@ -1,25 +1,44 @@
-"""The resolver of the lab: it knows the lab's names and no others, and notes who asked for what."""
+"""The resolvers of the lab: they know the lab's names and no others, and note who asked for what."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sonde_lab import faults
 from sonde_lab.programs import Programs
 from sonde_lab.topology import ORIGIN, ORIGIN_ADDRESSES, SERVERS
 
+_PLAIN, _SMART = "dnsmasq", "dnsmasq-smart"
 
-def names() -> dict[str, tuple[str, str]]:
-    """Give every name and its IPv4 and IPv6 address. **Pure.**"""
+
+def names() -> dict[str, tuple[str, ...]]:
+    """Give every name of the lab and its IPv4 and IPv6 address. **Pure.**"""
+    origins: dict[str, tuple[str, ...]] = {f"{name}.example": pair for name, pair in ORIGIN_ADDRESSES.items()}
+    servers = {f"{server.key}.vpn.example": server.entry for server in SERVERS}
     return (
-        {f"{name}.example": pair for name, pair in ORIGIN_ADDRESSES.items()}
-        | {f"{server.key}.vpn.example": server.entry for server in SERVERS}
-        | {f"{fault}.vpn.example": (host.ipv4, host.ipv6) for fault, host in faults.HOSTS.items()}
+        origins | servers | {f"{key}.vpn.example": (one.ipv4, one.ipv6) for key, one in faults.HOSTS.items()}
     )
 
 
-def configuration(known: Mapping[str, tuple[str, str]]) -> str:
-    """Give dnsmasq's: it answers for these names, each with its addresses. **Pure.**"""
-    v4, v6 = ORIGIN_ADDRESSES["resolver"]
+def platforms(hosts: Iterable[str], v4_only: Iterable[str], *, at: str) -> dict[str, tuple[str, ...]]:
+    """Give the platforms' names, all with one place's addresses. **Pure.**
+
+    Args:
+        hosts: the names.
+        v4_only: those among them that have no IPv6 address.
+        at: of `ORIGIN_ADDRESSES`.
+    """
+    v4, v6 = ORIGIN_ADDRESSES[at]
+    lacking = set(v4_only)
+    return {host: (v4,) if host in lacking else (v4, v6) for host in hosts}
+
+
+def configuration(known: Mapping[str, tuple[str, ...]], at: str = "resolver") -> str:
+    """Give dnsmasq's: it answers for these names, each with its addresses. **Pure.**
+
+    Args:
+        known: name → addresses.
+        at: where it listens, of `ORIGIN_ADDRESSES`.
+    """
     return "\n".join(
         (
             "no-daemon",  # it stays who it is, and says on stderr who asked for what
@@ -27,22 +46,31 @@ def configuration(known: Mapping[str, tuple[str, str]]) -> str:
             "no-hosts",
             "local=/#/",  # what it does not know does not exist
             "bind-interfaces",
-            f"listen-address={v4}",
-            f"listen-address={v6}",
+            *(f"listen-address={address}" for address in ORIGIN_ADDRESSES[at]),
             "log-queries",
-            *(f"host-record={name},{','.join(pair)}" for name, pair in known.items()),
+            *(f"host-record={name},{','.join(addresses)}" for name, addresses in known.items()),
             "",
         )
     )
 
 
-def start(folder: Path, programs: Programs) -> None:
-    """Start it; `folder`/logs/dnsmasq.log gets a line for each question.
+def start(folder: Path, hosts: Iterable[str], v4_only: Iterable[str], programs: Programs) -> None:
+    """Start both; `folder`/logs/dnsmasq.log and dnsmasq-smart.log get a line for each question.
+
+    The smart one answers the names of platforms with the proxy's address.
+
+    Args:
+        folder: the lab's.
+        hosts: of the platforms.
+        v4_only: those among them that have no IPv6 address.
+        programs: takes them.
 
     Raises:
-        LabError: it does not start.
+        LabError: one does not start.
     """
-    conf = folder / "origin" / "dnsmasq.conf"
-    conf.write_text(configuration(names()))
-    programs.start("dnsmasq", ORIGIN, ["dnsmasq", f"--conf-file={conf}"])
-    programs.wait(lambda: "started" in programs.said("dnsmasq"), name="dnsmasq")
+    for program, at, leads_to in ((_PLAIN, "resolver", "world"), (_SMART, "smart-dns", "smart-proxy")):
+        conf = folder / "origin" / f"{program}.conf"
+        conf.write_text(configuration(names() | platforms(hosts, v4_only, at=leads_to), at))
+        programs.start(program, ORIGIN, ["dnsmasq", f"--conf-file={conf}"])
+    programs.wait(lambda: "started" in programs.said(_PLAIN), name=_PLAIN)
+    programs.wait(lambda: "started" in programs.said(_SMART), name=_SMART)

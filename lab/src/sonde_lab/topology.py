@@ -132,8 +132,18 @@ ORIGIN_ADDRESSES = {
     "edge": ("203.0.113.2", "2001:db8:3::2"),
     "reference": ("203.0.113.3", "2001:db8:3::3"),
     "resolver": ("203.0.113.53", "2001:db8:3::53"),
+    "smart-dns": ("203.0.113.54", "2001:db8:3::54"),
+    "world": ("203.0.113.80", "2001:db8:3::80"),
+    "smart-proxy": ("203.0.113.90", "2001:db8:3::90"),
 }
 """What the origin namespace answers at; each NAME is NAME.example in the resolver."""
+
+SMART_OF = "wg-jp"
+"""The server that customers of smart DNS leave from: their resolver leads to a proxy for some names."""
+SMART_ENTRY = ("192.0.2.22", "2001:db8:2::22")
+"""Where they enter it; to an inventory it is a server of its own."""
+SMART_CITY = City("London", "GB", 51.51, -0.13)
+"""Where the world takes that proxy to be."""
 
 
 def vantages(count: int) -> tuple[Vantage, ...]:
@@ -159,3 +169,8 @@ def rtt_ms(one: City, other: City) -> float:
         math.sin(math.radians(one.longitude - other.longitude) / 2) ** 2
     )
     return round(8 + 6371 * 2 * math.asin(math.sqrt(half)) / 100, 1)
+
+
+def entries(server: Server) -> tuple[str, ...]:
+    """Give every address that a server is entered at; the first of each family is what it sends from."""
+    return (*server.entry, *(SMART_ENTRY if server.key == SMART_OF else ()))

@@ -8,22 +8,27 @@ from typing import Any
 
 from sonde_lab import faults, origins, records
 from sonde_lab.material import SESSIONS
-from sonde_lab.profiles import FOLDERS, file_name
+from sonde_lab.profiles import FOLDERS, SMART, file_name, smart_file_name
 from sonde_lab.topology import (
     ORIGIN,
     ORIGIN_ADDRESSES,
     ORIGIN_CITY,
     ORIGIN_MBPS,
     SERVERS,
+    SMART_CITY,
+    SMART_ENTRY,
+    SMART_OF,
     City,
     Server,
     Vantage,
     rtt_ms,
     vantages,
 )
+from sonde_lab.world import REQUESTS, UNMATCHED, expected
+from sonde_lab.world import start as world
 
 COUNTERS = "for name in {names}; do nsenter --net=/run/netns/$name nft -j list sets; done"
-"""Shell: every server's counted echoes, a line of JSON each, in the order of the names."""
+"""Shell: every server's counted echoes, then who called the platforms; a line of JSON each."""
 _PROTOCOLS = {"wg": "WireGuard", "ovpn-udp": "OpenVPN-UDP", "ovpn-tcp": "OpenVPN-TCP", "ike": "IKEv2"}
 _TCP_SHARE = {"WireGuard": (1420 - 52) / 1420, "IKEv2": (1400 - 52) / 1400}
 _OPENVPN_SHARE = 1 - 52 / 1450  # its mssfix keeps inner packets near this
@@ -43,7 +48,8 @@ def of(
         since_s: counts packets of the delay lines from this time on [s, UTC].
     """
     people = vantages(len(codes))
-    echoes = dict(zip((server.key for server in SERVERS), map(counted, counters.splitlines()), strict=True))
+    *of_servers, of_origin = counters.splitlines()
+    echoes = dict(zip((server.key for server in SERVERS), map(counted, of_servers), strict=True))
     return {
         "folder": str(folder),
         "vantages": [
@@ -55,6 +61,10 @@ def of(
             _server(server) | _line(folder, server.key, server.city, people, since_s) | echoes[server.key]
             for server in SERVERS
         ],
+        "smart": _smart(),
+        "platforms": world.known(folder)["hosts"],
+        "unlock": expected.everywhere(world.known(folder), world.changes(folder), people),
+        "callers": callers(of_origin),
         "faults": _faults() if broken else [],
         "credentials": _credentials(folder),
         "sessions": sessions(_read(folder / "servers" / "sessions").splitlines()),
@@ -81,6 +91,39 @@ def counted(text: str) -> dict[str, Any]:
             source = found[where].setdefault(element["elem"]["val"], {"seen": 0, "lost": 0})
             source[what] = element["elem"]["counter"]["packets"]
     return {"echoes": found}
+
+
+def callers(text: str) -> dict[str, int]:
+    """Give how many packets each address sent to the platforms. **Pure.**
+
+    Args:
+        text: `nft -j list sets`, of the origin.
+    """
+    return {
+        element["elem"]["val"]: element["elem"]["counter"]["packets"]
+        for one in json.loads(text)["nftables"]
+        for element in one.get("set", {}).get("elem", ())
+    }
+
+
+def _smart() -> dict[str, Any]:
+    """Give the way of those who have smart DNS."""
+    (server,) = (one for one in SERVERS if one.key == SMART_OF)
+    return {
+        "key": expected.SMART,
+        "server": server.key,
+        "protocol": server.protocol,
+        "host": SMART_ENTRY[0],
+        "port": server.port,
+        "country": server.city.country,
+        "proxy_country": SMART_CITY.country,
+        "exit_address": server.exit[0],
+        "exit_address6": server.exit[1],
+        "resolver": ORIGIN_ADDRESSES["smart-dns"][0],
+        "proxy": list(ORIGIN_ADDRESSES["smart-proxy"]),
+        "profile": f"profiles/{SMART}/{smart_file_name(server)}",
+        "credential": SMART,
+    }
 
 
 def sessions(lines: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -140,6 +183,13 @@ def _origin() -> dict[str, Any]:
         "iperf3_ports": list(origins.IPERF3_PORTS),
         "ca": "origin/tls/ca.pem",
         "queries": "logs/dnsmasq.log",
+        "world": {
+            "ca": "world/ca.pem",
+            "requests": f"logs/{REQUESTS}",
+            "unmatched": f"logs/{UNMATCHED}",
+            "trusted_resolver": ORIGIN_ADDRESSES["resolver"][0],
+            "trusted_resolver_name": "resolver.example",
+        },
     }
 
 

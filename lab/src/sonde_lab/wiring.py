@@ -170,3 +170,28 @@ def server_rules(server: Server, tunnel: str) -> str:
             "",
         )
     )
+
+
+def origin_rules() -> str:
+    """Give the rules for `nft` in the origin's namespace: who sent how many packets to the platforms.
+
+    Sets `callers` and `callers6` hold a counter for each source address. The platforms' proxy counts, and
+    so do questions to the resolver that speaks TLS.
+    """
+    rules = []
+    for number, family, name, kind in (
+        (0, "ip", "callers", "ipv4_addr"),
+        (1, "ip6", "callers6", "ipv6_addr"),
+    ):
+        places = ", ".join(ORIGIN_ADDRESSES[place][number] for place in ("world", "smart-proxy"))
+        resolver = ORIGIN_ADDRESSES["resolver"][number]
+        count = f"update @{name} {{ {family} saddr counter }}"
+        rules += [
+            f"  set {name} {{ type {kind}; flags dynamic; counter; }}",
+            f"  chain to_{name} {{",
+            "    type filter hook input priority 0; policy accept;",
+            f"    {family} daddr {{ {places} }} {count}",
+            f"    {family} daddr {resolver} tcp dport 853 {count}",
+            "  }",
+        ]
+    return "\n".join(("table inet world {", *rules, "}", ""))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sonde_agent.checks.connection.pure import LONGEST_DETAIL, row_of
+from sonde_agent.checks.connection.pure import LONGEST_DETAIL, row_of, unlock_rows
 from sonde_agent.checks.connection.verdict import OURS, Course, judge
 from sonde_proto.quality import Quality
 from sonde_proto.v1 import control_pb2, tunnel_pb2
@@ -192,3 +192,40 @@ def test_no_failure_is_ever_a_success_of_the_server_or_blames_it_for_ours(
         assert row.HasField("connection_success")
         assert not row.connection_success
     assert row.HasField("connection_time_ms") == stood
+
+
+def unlocked(exchanges: int = 1) -> tuple[str, pb.Result]:
+    """What a rule said inside."""
+    return "unlock", pb.Result(unlock=pb.Unlock(platform="acme", family=4, exchanges=exchanges))
+
+
+@pytest.mark.parametrize(
+    ("exit_address", "failure", "rows"),
+    [(EXIT, pb.FAILURE_NONE, 1), (OWN, pb.FAILURE_NONE, 0), (EXIT, pb.FAILURE_RESET, 0)],
+)
+def test_only_a_tunnel_that_stood_tells_what_rules_said(
+    exit_address: str, failure: pb.Failure.ValueType, rows: int
+) -> None:
+    """A leak, or a tunnel that broke, is no word on the exit; else the rows name protocol and account."""
+    course = Course(
+        protocol="WireGuard",
+        up=up(exit_address),
+        ended=ended(failure, pb.STAGE_TRANSFER),
+        inside=[ping(), unlocked()],
+        own_address=OWN,
+    )
+    told = unlock_rows(row_of(SPEC, course), course)
+    assert [(row.platform, row.protocol, row.credential) for row in told] == [
+        ("acme", "WireGuard", "acme")
+    ] * rows
+
+
+def test_platforms_that_are_silent_are_no_word_on_the_tunnel() -> None:
+    """A rule without any answer does not make a tunnel dead; one with an answer makes it alive."""
+    silent = Course(protocol="WireGuard", up=up(""), ended=ended(), inside=[unlocked(0)])
+    assert row_of(SPEC, silent).connection_success
+    for exchanges, connected in ((0, False), (1, True)):
+        course = Course(
+            protocol="WireGuard", up=up(""), ended=ended(), inside=[ping(DEAD), unlocked(exchanges)]
+        )
+        assert row_of(SPEC, course).connection_success is connected

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.builders import Spool, arrive, endpoint, health, missed, performance
+from support.builders import Spool, arrive, endpoint, health, missed, performance, unlock
 
 from sonde_collector.ingest.judge import explain, judge
 from sonde_collector.ingest.merge import merge, strings
 from sonde_collector.ingest.rules import RULES, Reason
-from sonde_collector.ingest.tables import COLUMNS, TABLES, columns_of
+from sonde_collector.ingest.tables import COLUMNS, TABLES, columns_of, places
 from sonde_proto.columns import FIELDS, MalformedBatch
 from sonde_proto.v1 import ingest_pb2, results_pb2
 
@@ -35,7 +35,7 @@ def test_rules_fields_and_columns_are_the_same_lists() -> None:
     }
     for kind, columns in COLUMNS.items():
         assert [column.field for column in columns if column.field] == [field.name for field in FIELDS[kind]]
-    assert set(TABLES) == {*FIELDS, "held"}
+    assert set(TABLES) == {*FIELDS, "held", "canary"}
     assert all(columns_of(table) for table in TABLES)
 
 
@@ -75,6 +75,29 @@ def test_rules_fields_and_columns_are_the_same_lists() -> None:
         (missed(at_us=NOW_US), "accepted"),
         (missed(at_us=NOW_US, slots=0), "accepted"),
         (missed(at_us=NOW_US, task="\0"), "text_has_nul"),
+        (unlock(at_us=NOW_US), "accepted"),
+        (unlock("", at_us=NOW_US), "accepted"),
+        (unlock(at_us=NOW_US, platform=""), "missing_value"),
+        (unlock(at_us=NOW_US, platform="x" * 31), "text_too_long"),
+        (unlock(at_us=NOW_US, verdict=0), "missing_value"),
+        (unlock(at_us=NOW_US, verdict=0, failure=results_pb2.FAILURE_AUTH), "accepted"),
+        (unlock(at_us=NOW_US, verdict=99), "unknown_enum"),
+        (unlock(at_us=NOW_US, rule_version=""), "missing_value"),
+        (unlock(at_us=NOW_US, rule_version="", verdict=results_pb2.VERDICT_NOT_CONFIGURED), "accepted"),
+        (unlock(at_us=NOW_US, via=3), "unknown_enum"),
+        (unlock(at_us=NOW_US, family=5), "out_of_range"),
+        (unlock(at_us=NOW_US, evidence=""), "accepted"),
+        (unlock(at_us=NOW_US, evidence='{"a": "' + "x" * 4087 + '"}'), "accepted"),
+        (unlock(at_us=NOW_US, evidence='{"a": "' + "x" * 4088 + '"}'), "text_too_long"),
+        (unlock(at_us=NOW_US, evidence='{"a": "' + "é" * 2044 + '"}'), "text_too_long"),
+        (unlock(at_us=NOW_US, evidence="[1]"), "not_a_json_object"),
+        (unlock(at_us=NOW_US, evidence='{"a": NaN}'), "not_a_json_object"),
+        (unlock(at_us=NOW_US, evidence='{"a": 1e999}'), "not_a_json_object"),
+        (unlock(at_us=NOW_US, evidence='{"a": "\\u0000"}'), "not_a_json_object"),
+        (unlock(at_us=NOW_US, evidence='{"a": "\\\\u0000"}'), "accepted"),
+        (unlock(at_us=NOW_US, evidence='{"a": "\\ud800"}'), "not_a_json_object"),
+        (unlock(at_us=NOW_US, evidence='{"a": ' * 600 + "1" + "}" * 600), "text_too_long"),
+        (unlock(at_us=NOW_US, evidence="[" * 4000), "not_a_json_object"),
     ],
 )  # fmt: skip
 def test_a_row_is_judged_by_itself(result: results_pb2.Result, reason: str) -> None:
@@ -128,6 +151,18 @@ def test_batches_are_merged_without_mixing_their_dictionaries() -> None:
     assert ends.batch.tolist() == [0, 1]
 
 
+def test_every_row_has_one_place() -> None:
+    """Unlock checks of servers and of the vantage itself part ways; nothing stands twice or nowhere."""
+    not_ready = performance(at_us=NOW_US, quality=4)
+    for results, tables in (
+        ([performance(at_us=NOW_US), not_ready], {"performance": [0], "held": [1]}),
+        ([unlock("s1", NOW_US), unlock("", NOW_US)], {"unlock": [0], "canary": [1]}),
+        ([missed(at_us=NOW_US)], {"missed": [0]}),
+    ):
+        (rows,) = merge([arrive(Spool().batch(results), received_at_us=NOW_US)])
+        assert {table: np.flatnonzero(mine).tolist() for table, mine in places(rows)} == tables
+
+
 def gap(first: int, last: int, reason: ingest_pb2.GapReason.ValueType = LOST) -> ingest_pb2.Gap:
     """A declared gap."""
     return ingest_pb2.Gap(first_seq=first, last_seq=last, reason=reason)
@@ -174,9 +209,9 @@ def test_a_seq_that_stands_twice_is_malformed() -> None:
         arrive(batch)
 
 
-@given(st.lists(st.sampled_from(["performance", "endpoint", "lost"]), min_size=1, max_size=40))
+@given(st.lists(st.sampled_from(["performance", "endpoint", "unlock", "lost"]), min_size=1, max_size=40))
 def test_any_mixture_of_rows_and_gaps_is_taken(kinds: list[str]) -> None:
     """Whatever the order of kinds and gaps, a batch whose every seq stands once is no MalformedBatch."""
-    makers = {"performance": performance, "endpoint": endpoint}
+    makers = {"performance": performance, "endpoint": endpoint, "unlock": unlock}
     items = [LOST if kind == "lost" else makers[kind](at_us=NOW_US) for kind in kinds]
     assert arrive(Spool().batch(items)).rows == len(kinds) - kinds.count("lost")

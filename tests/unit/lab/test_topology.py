@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sonde_lab import faults, lines, resolver, wiring
-from sonde_lab.topology import ORIGIN_ADDRESSES, SERVERS, rtt_ms, vantages
+from sonde_lab.topology import ORIGIN_ADDRESSES, SERVERS, entries, rtt_ms, vantages
 
 DOCUMENTATION = [
     ipaddress.ip_network(text)
@@ -20,7 +20,7 @@ def test_every_public_address_is_for_documentation_and_stands_once() -> None:
     """Vantages, servers, exits, origins and faults have addresses of their own, all for documentation."""
     everyone = [
         *itertools.chain.from_iterable((v.ipv4, v.ipv6) for v in vantages(12)),
-        *itertools.chain.from_iterable((*s.entry, *s.exit) for s in SERVERS),
+        *itertools.chain.from_iterable((*entries(s), *s.exit) for s in SERVERS),
         *itertools.chain.from_iterable(ORIGIN_ADDRESSES.values()),
         *faults.addresses(),
     ]

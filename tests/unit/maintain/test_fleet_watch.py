@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sonde_collector.maintain.fleet_watch import Bounds, Disk, Trouble, of_agents, of_disk
+from sonde_collector.maintain.fleet_watch import Bounds, Disk, Trouble, of_agents, of_disk, of_rules
 
 BOUNDS = Bounds(
     silent_s=300,
@@ -129,3 +129,36 @@ def test_a_disk_is_well_again_with_a_margin() -> None:
     assert of_disk(_disk(11e9), BOUNDS, going_on) == []
     (well,) = of_disk(_disk(13e9), BOUNDS, going_on)
     assert well.resolved
+
+
+@pytest.mark.parametrize(
+    ("state", "going_on", "told"),
+    [
+        ("stale", False, [("rule_stale", "warning", False)]),
+        ("stale", True, []),
+        ("unknown", True, []),
+        ("unknown", False, []),
+        ("fine", True, [("rule_stale", "info", True)]),
+        ("fine", False, []),
+        (None, True, [("rule_stale", "info", True)]),
+        (None, False, []),
+    ],
+)
+def test_a_stale_rule_begins_and_ends_once(
+    state: str | None, told: list[tuple[str, str, bool]], *, going_on: bool
+) -> None:
+    """It ends when a canary knows better, or when no canary uses the version; one doubt changes nothing."""
+    rows = [
+        {
+            "platform": "netflix",
+            "name": "Netflix",
+            "version": "1",
+            "state": state,
+            "vantages": 2,
+            "doubting": 2,
+        }
+    ]
+    topics = frozenset({"rule_stale/netflix@1"} if going_on else ())
+    made = of_rules(rows if state else [], topics | {"agent_silent/ams1"})
+    assert [(one.kind, one.severity, one.resolved) for one in made] == told
+    assert {one.topic for one in made} <= {"rule_stale/netflix@1"}

@@ -26,7 +26,7 @@ from sonde_collector.read.api.parameters import (
     read,
 )
 from sonde_collector.read.api.resources import operations
-from sonde_collector.read.exposition import like
+from sonde_collector.read.lookup import like
 from sonde_collector.read.ranges import KEPT
 
 KINDS = (Text(5), Number(1, 50), Choice(("a", "b")), Flag(), Time(), Codes())

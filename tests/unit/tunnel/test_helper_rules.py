@@ -1,5 +1,6 @@
 """The helper's own copy of the rules: which file it believes, and what it takes out of it."""
 
+import json
 import os
 from pathlib import Path
 
@@ -94,6 +95,7 @@ def test_the_policy_survives_its_way_into_a_box() -> None:
         "deny_targets": ["*.example"],
         "ports": [80],
         "files": ["/etc/sonde/files"],
+        "rule_keys": ["ed25519:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="],
     }
     policy = toml_config.parse(document, PolicyRules)
     assert helper_rules.Rules(policy=policy).policy_document() == document
@@ -106,3 +108,21 @@ def test_by_hand_one_file_is_one_account_and_may_go_anywhere(tmp_path: Path) -> 
     assert rules.credential["file"].profiles == tmp_path
     assert rules.credential["file"].username_file == tmp_path / "user"
     assert rules.credential["file"].password_file is None
+
+
+def test_what_unlock_checks_need_survives_its_way_into_a_box(tmp_path: Path) -> None:
+    """Paths, resolver and keys reach the process inside as the helper's own file has them."""
+    key = "ed25519:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+    document = {
+        "policy": {"rule_keys": [key]},
+        "unlock": {"pack": "x.pack", "ca_file": "ca.pem", "trusted_resolver": "", "secrets": "/s"},
+    }
+    rules = toml_config.parse(document, helper_rules.Rules, tmp_path)
+    inside = helper_rules.unlock_rules(json.loads(helper_rules.unlock_terms(rules)))
+    assert inside.unlock == rules.unlock
+    assert inside.policy.rule_keys == (key,)
+    assert not inside.unsigned
+    by_hand = helper_rules.by_hand(tmp_path / "se.conf", None, None, helper_rules.unlock_terms(rules))
+    assert by_hand.unlock == rules.unlock
+    assert by_hand.policy.rule_keys == (key,)
+    assert by_hand.policy.allow

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
+from sonde_agent.checks.unlock.courtesy import Courtesy
 from sonde_agent.net.icmp import Engines
 from sonde_agent.net.own_address import OwnAddress
 from sonde_agent.tunnel.client import Tunnels
@@ -27,7 +28,7 @@ def wall_us() -> int:
     return time.time_ns() // 1000
 
 
-def permit_all(_address: str, _port: int | None) -> str | None:
+def permit_all(_place: str, _port: int | None) -> str | None:
     """The policy of a run by hand: whoever can type the command may send the packets."""
     return None
 
@@ -46,19 +47,28 @@ class Context:
             person, or None where it allows them. A check asks it for every address that a name gave,
             just before the first packet: the name alone proves nothing.
         wall_us: UTC now, microseconds since 1970.
+        refuse_name: the same of a host name and port, before it is looked up.
         tunnels: where tunnels come from; None = this run may open none.
-        rules: the accounts of this host, for handshakes without a tunnel.
+        rules: what this host has for checks beyond addresses: accounts, for handshakes without a tunnel, and
+            where unlock rules are.
         own_address: under which address the world sees this host without a tunnel.
+        exit_address: under which the world sees this run; "" = unknown.
+        courtesy: what platforms may expect of this host, over all runs.
         progress: takes one line on how far a run has come, for whoever watches it.
+        watch: takes each exchange of an unlock check, scrubbed; None = nobody watches.
     """
 
     icmp: Engines
     refuse: Callable[[str, int | None], str | None] = permit_all
     wall_us: Callable[[], int] = wall_us
+    refuse_name: Callable[[str, int | None], str | None] = permit_all
     tunnels: Tunnels | None = None
     rules: Rules = field(default_factory=Rules)
     own_address: OwnAddress = field(default_factory=OwnAddress)
+    exit_address: str = ""
+    courtesy: Courtesy = field(default_factory=Courtesy)
     progress: Callable[[str], None] = _tell_nobody
+    watch: Callable[[Mapping[str, Any]], None] | None = None
 
 
 class Check(Protocol):

@@ -6,15 +6,17 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from sonde_agent import report
+from sonde_agent import memory, report
 from sonde_agent.checks import byhand_tunnel
 from sonde_agent.checks.base import Check, CheckImpossible, Context
 from sonde_agent.checks.byhand_endpoint import add_endpoints
 from sonde_agent.checks.byhand_ping import add_ping
 from sonde_agent.checks.byhand_throughput import add_throughput
+from sonde_agent.checks.byhand_unlock import Watcher, add_unlock, limits_of
 from sonde_agent.checks.byhand_words import Subparsers, UsageError, check_words
 from sonde_agent.checks.kinds import KINDS
 from sonde_agent.net.icmp import Engines
+from sonde_agent.tunnel.helper_rules import Rules
 from sonde_proto.v1 import control_pb2
 from sonde_proto.v1 import results_pb2 as pb
 
@@ -24,7 +26,7 @@ _GRACE_S = 2.0  # the check's own deadline comes first: it knows the stage
 
 def add_parsers(subparsers: Subparsers) -> None:
     """Add every kind to `sonde-agent check`; `check_kind` tells which was chosen, `make_task` its task."""
-    for add in (add_ping, add_endpoints, add_throughput, byhand_tunnel.add_vpn):
+    for add in (add_ping, add_endpoints, add_throughput, add_unlock, byhand_tunnel.add_vpn):
         add(subparsers)
 
 
@@ -52,6 +54,7 @@ def run_by_hand(args: argparse.Namespace) -> int:
 
     No policy holds here: whoever can type the command may send the packets.
     """
+    memory.keep_one_arena()
     try:
         task = task_from(args)
         results = asyncio.run(_run(task, args))
@@ -63,7 +66,11 @@ def run_by_hand(args: argparse.Namespace) -> int:
         print(f"sonde-agent check {args.check_kind}: {error}", file=sys.stderr)  # noqa: T201 - as above
         return FAILED
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    print(report.to_json(results) if args.json else report.render(task, results, color=color))  # noqa: T201 - as above
+    if args.json:
+        told = report.to_json(results)
+    else:
+        told = report.render(task, results, color=color, limits=limits_of(args))
+    print(told)  # noqa: T201 - as above
     return OK if results and all(map(report.succeeded, results)) else FAILED
 
 
@@ -72,13 +79,16 @@ async def _run(task: control_pb2.Task, args: argparse.Namespace) -> list[pb.Resu
     progress = _progress()
     check: Check = KINDS[kind]
     engines = Engines()
-    context = Context(icmp=engines, progress=progress)
-    tunnels = None
-    if kind == "connection":
-        tunnels = byhand_tunnel.tunnels_of(task, args)
-        context = Context(
-            icmp=engines, progress=progress, tunnels=tunnels, rules=byhand_tunnel.rules_of(args)
-        )
+    rules: Rules | None = vars(args).get("rules")
+    tunnels = byhand_tunnel.tunnels_of(task, args, rules) if kind == "connection" else None
+    watcher = Watcher(args)
+    context = Context(
+        icmp=engines,
+        progress=progress,
+        tunnels=tunnels,
+        rules=byhand_tunnel.rules_of(args) if kind == "connection" else rules or Rules(),
+        watch=watcher.take if watcher.wanted else None,
+    )
     at_us = context.wall_us()
     try:
         async with asyncio.timeout(task.timeout_ms / 1000 + _GRACE_S):
@@ -90,6 +100,7 @@ async def _run(task: control_pb2.Task, args: argparse.Namespace) -> list[pb.Resu
         if tunnels is not None:
             tunnels.close()
         context.progress("")
+        watcher.finish()
 
 
 def _progress() -> Callable[[str], None]:

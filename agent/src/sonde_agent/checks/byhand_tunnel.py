@@ -59,14 +59,17 @@ def wrap(task: control_pb2.Task, args: argparse.Namespace) -> control_pb2.Task:
     return wrapped
 
 
-def tunnels_of(task: control_pb2.Task, args: argparse.Namespace) -> Tunnels:
-    """Give where the tunnel of `task` comes from.
+def tunnels_of(
+    task: control_pb2.Task, args: argparse.Namespace, rules: helper_rules.Rules | None = None
+) -> Tunnels:
+    """Give where the tunnel of `task` comes from; `rules` hold what unlock checks inside need.
 
     Raises:
         UsageError: this user may open none.
     """
     given = [Path(path).resolve() if path else None for path in (args.username_file, args.password_file)]
-    tunnels = Tunnels.for_file(_file(args), username_file=given[0], password_file=given[1])
+    unlock = helper_rules.unlock_terms(rules) if rules is not None else ""
+    tunnels = Tunnels.for_file(_file(args), username_file=given[0], password_file=given[1], unlock=unlock)
     if tunnels.lacks() and not task.connection.handshake_only:
         instead = "" if vars(args).get("through") else "; without it: --handshake-only"
         raise UsageError(f"PERMISSION: a tunnel by a file needs root{instead}")
@@ -75,8 +78,10 @@ def tunnels_of(task: control_pb2.Task, args: argparse.Namespace) -> Tunnels:
 
 def rules_of(args: argparse.Namespace) -> helper_rules.Rules:
     """Give the rules for a handshake by the file."""
-    given = [Path(path).resolve() if path else None for path in (args.username_file, args.password_file)]
-    return helper_rules.by_hand(_file(args), *given)
+    username, password = (
+        Path(path).resolve() if path else None for path in (args.username_file, args.password_file)
+    )
+    return helper_rules.by_hand(_file(args), username, password)
 
 
 def _file(args: argparse.Namespace) -> Path:

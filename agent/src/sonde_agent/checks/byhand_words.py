@@ -11,7 +11,7 @@ Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  #
 
 _LONGEST_S = 3600.0
 _TIMES = ("spacing", "wait", "timeout", "max_total", "seconds")
-_FILES = ("ca", "cert", "key", "through", "username_file", "password_file")
+_FILES = ("ca", "ca_file", "cert", "key", "pack", "through", "username_file", "password_file")
 
 
 class UsageError(ValueError):
@@ -42,10 +42,21 @@ def pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def add(subparsers: Subparsers, kind: str, what: str, about: str, example: str) -> argparse.ArgumentParser:
-    """Add the parser of one kind, with what all have; `check_kind` tells which was chosen."""
+def add(
+    subparsers: Subparsers, kind: str, what: str, about: str, example: str, *, many: bool = False
+) -> argparse.ArgumentParser:
+    """Add the parser of one kind, with what all have; `check_kind` tells which was chosen.
+
+    Args:
+        subparsers: where to.
+        kind: the word after `check`.
+        what: is measured, for its help.
+        about: one line on it.
+        example: of a whole command.
+        many: several things may be measured at once, or none be named.
+    """
     parser = subparsers.add_parser(kind, help=about, description=about, epilog=f"example: {example}")
-    parser.add_argument("measured", metavar=what)
+    parser.add_argument("measured", metavar=what, nargs="*" if many else None)
     parser.add_argument("--family", type=int, choices=(4, 6), default=0, help="only this IP version")
     parser.add_argument("--json", action="store_true", help="the result for programs")
     account = parser.add_argument_group("through a tunnel (as root)")
@@ -57,13 +68,16 @@ def add(subparsers: Subparsers, kind: str, what: str, about: str, example: str) 
     return parser
 
 
+def _check_measured(measured: str | list[str]) -> None:
+    for word in measured if isinstance(measured, list) else [measured]:
+        if not word or not word.isprintable() or " " in word:
+            raise UsageError(f"{word!a} is nothing that can be measured: give a name, an address or a URL")
+
+
 def check_words(args: argparse.Namespace) -> None:
     """What every kind asks of its arguments: words of one line, bearable times, files that are there."""
     given = vars(args)
-    if not args.measured or not args.measured.isprintable() or " " in args.measured:
-        raise UsageError(
-            f"{args.measured!a} is nothing that can be measured: give a name, an address or a URL"
-        )
+    _check_measured(args.measured)
     if args.check_kind == "http" and "@" in re.split("[/?#]", args.measured.partition("//")[2])[0]:
         raise UsageError(
             "the URL holds a user or password, which is not sent: use --header-file for credentials"

@@ -7,6 +7,7 @@ from sonde_agent.checks.connection.check import ConnectionCheck
 from sonde_agent.checks.endpoint.check import EndpointCheck
 from sonde_agent.checks.ping.check import PingCheck
 from sonde_agent.checks.throughput.check import ThroughputCheck
+from sonde_agent.checks.unlock.check import UnlockCheck
 
 _PING, _THROUGHPUT = PingCheck(), ThroughputCheck()
 _CHECKS: tuple[Check, ...] = (
@@ -14,6 +15,7 @@ _CHECKS: tuple[Check, ...] = (
     EndpointCheck(),
     _THROUGHPUT,
     ConnectionCheck(ping=_PING, throughput=_THROUGHPUT),
+    UnlockCheck(),
 )
 
 KINDS: Mapping[str, Check] = {check.kind: check for check in _CHECKS}

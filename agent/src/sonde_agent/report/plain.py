@@ -29,6 +29,6 @@ def _value(field: Any, value: Any) -> Any:
         return field.enum_type.values_by_number[value].name.removeprefix(prefix).lower()
     if field.name == "quality":
         return [flag.name.lower() for flag in Quality if flag & value and flag.name]
-    if field.name == "hops":
+    if field.name in ("hops", "evidence"):
         return json.loads(value)
     return round(value, 4) if isinstance(value, float) else value

@@ -8,9 +8,12 @@ import asyncio
 import json
 import os
 import sys
+import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
+from sonde_agent import memory
 from sonde_agent.checks.base import CheckImpossible, Context, wall_us
 from sonde_agent.checks.kinds import KINDS
 from sonde_agent.config import PolicyRules
@@ -18,13 +21,14 @@ from sonde_agent.net.caller_address import NoCallerAddress, ask_caller_address
 from sonde_agent.net.dial import Deadline
 from sonde_agent.net.icmp import Engines
 from sonde_agent.policy import Policy
-from sonde_agent.tunnel import frames
+from sonde_agent.tunnel import frames, helper_rules
 from sonde_agent.tunnel.chamber import EVENTS, ORDERS
 from sonde_proto import toml_config
 from sonde_proto.v1 import control_pb2, tunnel_pb2
 from sonde_proto.v1 import results_pb2 as pb
 
 _EXIT_WITHIN_S = 8.0
+_PIECE_BYTES = 1 << 19
 
 
 class Box:
@@ -32,7 +36,8 @@ class Box:
 
     Args:
         terms: `policy` as a file would hold it; `own`, addresses of the tunnel's own that may be spoken to
-            whatever the policy says; `began`, when the request was accepted [`time.monotonic()` s].
+            whatever the policy says; `began`, when the request was accepted [`time.monotonic()` s]; `unlock`,
+            where unlock rules are (`helper_rules.unlock_terms`).
         request: what was asked.
         up: the tunnel.
         events: descriptor to tell what happens.
@@ -43,10 +48,12 @@ class Box:
     ) -> None:
         self._began: float = terms["began"]
         self._policy = Policy(toml_config.parse(terms["policy"], PolicyRules))
+        self._rules = helper_rules.unlock_rules(json.loads(terms["unlock"]))
         self._own = frozenset(terms["own"])
         self._request = request
         self._up = up
         self._events = events
+        self._telling = threading.Lock()
 
     async def run(self) -> None:
         """Learn the exit's address where that is asked, then run the tasks, one after another."""
@@ -56,7 +63,14 @@ class Box:
         self._tell(tunnel_pb2.HelperEvent(up=self._up))
         engines = Engines()
         try:
-            context = Context(icmp=engines, refuse=self._refuse)
+            context = Context(
+                icmp=engines,
+                refuse=self._refuse,
+                refuse_name=self._policy.refuse_host,
+                rules=self._rules,
+                exit_address=self._up.exit_address,
+                watch=self._watch if self._request.watch else None,
+            )
             for task in self._request.inside:
                 self._tell(tunnel_pb2.HelperEvent(task=tunnel_pb2.InsideTask(key=task.key)))
                 for result in await self._measure(task, context):
@@ -101,8 +115,18 @@ class Box:
     def _refuse(self, address: str, port: int | None) -> str | None:
         return None if address in self._own else self._policy.refuse_address(address, port)
 
+    def _watch(self, exchange: Mapping[str, Any]) -> None:
+        """Tell an exchange, in pieces; any thread may call it."""
+        data = json.dumps(exchange, ensure_ascii=False).encode()
+        pieces = [data[at : at + _PIECE_BYTES] for at in range(0, len(data), _PIECE_BYTES)]
+        with self._telling:
+            for number, piece in enumerate(pieces, 1):
+                watched = tunnel_pb2.Watched(piece=piece, last=number == len(pieces))
+                frames.send(self._events, tunnel_pb2.HelperEvent(watched=watched))
+
     def _tell(self, event: tunnel_pb2.HelperEvent) -> None:
-        frames.send(self._events, event)
+        with self._telling:
+            frames.send(self._events, event)
 
 
 def main() -> int:
@@ -117,6 +141,7 @@ def main() -> int:
     terms, request, up = (frames.receive(ORDERS) for _ in range(3))
     if terms is None or request is None or up is None:
         return 0  # no tunnel came up
+    memory.keep_one_arena()
     asked, tunnel = tunnel_pb2.OpenTunnel.FromString(request), tunnel_pb2.TunnelUp.FromString(up)
     asyncio.run(Box(json.loads(terms), asked, tunnel, EVENTS).run())
     return 0

@@ -55,14 +55,24 @@ class Tunnels:
 
     @classmethod
     def for_file(
-        cls, file: Path, *, username_file: Path | None = None, password_file: Path | None = None
+        cls,
+        file: Path,
+        *,
+        username_file: Path | None = None,
+        password_file: Path | None = None,
+        unlock: str = "",
     ) -> Self:
-        """Give tunnels by one profile, for root by hand: credential "file", profile the file's name."""
+        """Give tunnels by one profile, for root by hand: credential "file", profile the file's name.
+
+        `unlock` is what unlock checks inside need (`helper_rules.unlock_terms`); "" = there are none.
+        """
         tunnels = cls(socket="")
         tunnels._arguments = ["--profile", str(file.absolute())]
         for option, path in (("--username-file", username_file), ("--password-file", password_file)):
             if path is not None:
                 tunnels._arguments += [option, str(path.absolute())]
+        if unlock:
+            tunnels._arguments += ["--unlock", unlock]
         return tunnels
 
     def lacks(self) -> str | None:

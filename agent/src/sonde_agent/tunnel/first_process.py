@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from sonde_agent.policy import Policy
-from sonde_agent.tunnel import backends, chamber, forks, frames, links, namespaces, xfrm
+from sonde_agent.tunnel import backends, chamber, forks, frames, helper_rules, links, namespaces, xfrm
 from sonde_agent.tunnel.backends.base import Backend, Room, TunnelFailed
 from sonde_agent.tunnel.descent import CANT_EXECUTE, Descent
 from sonde_agent.tunnel.fence import Fence, fence_of
@@ -151,7 +151,12 @@ class FirstProcess:
 
     def _let_begin(self, own: Sequence[str], up: tunnel_pb2.TunnelUp) -> None:
         """Give the process of the checks its orders: policy and times, what to run, and the tunnel."""
-        terms = {"began": self._began, "own": list(own), "policy": self._rules.policy_document()}
+        terms = {
+            "began": self._began,
+            "own": list(own),
+            "policy": self._rules.policy_document(),
+            "unlock": helper_rules.unlock_terms(self._rules),
+        }
         with contextlib.suppress(BrokenPipeError):  # it died; `_guard` finds that out
             for frame in (json.dumps(terms).encode(), self._order.request, up):
                 frames.send(self._orders, frame)

@@ -4,14 +4,16 @@ The agent may be taken over and the collector may ask for anything; the helper b
 must be one that nobody but root can have written.
 """
 
+import json
 import stat
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from sonde_agent.config import Credential, Limits, PolicyRules, Tunnels
+from sonde_agent.config import Credential, Limits, PolicyRules, Tunnels, Unlock
 from sonde_agent.tunnel.capacity import tunnels_here
 from sonde_proto import toml_config
 from sonde_proto.toml_config import ConfigError
@@ -19,6 +21,7 @@ from sonde_proto.toml_config import ConfigError
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 BY_HAND = "file"
 """The name of the credential of a profile that root named on a command line."""
+_ANYWHERE = toml_config.parse({"allow": ["0.0.0.0/0", "::/0"], "files": ["/"]}, PolicyRules)
 
 
 @frozen
@@ -30,12 +33,16 @@ class Rules:
         policy: what may be measured, directly and inside.
         tunnels: backends that are forced.
         limits: of which `tunnels` says how many may be open at once.
+        unlock: where unlock rules are. The checks in a box read the files themselves, as the agent's user.
+        unsigned: packs need no signature; only by hand.
     """
 
     credential: dict[str, Credential] = field(factory=dict)
     policy: PolicyRules = field(factory=PolicyRules)
     tunnels: Tunnels = field(factory=Tunnels)
     limits: Limits = field(factory=Limits)
+    unlock: Unlock = field(factory=Unlock)
+    unsigned: bool = False
 
     @property
     def most(self) -> int:
@@ -52,10 +59,11 @@ class Rules:
             "deny_targets": list(policy.deny_targets),
             "ports": list(policy.ports),
             "files": [str(file) for file in policy.files],
+            "rule_keys": list(policy.rule_keys),
         }
 
 
-_TABLES = ("credential", "policy", "tunnels", "limits")
+_TABLES = ("credential", "policy", "tunnels", "limits", "unlock")
 
 
 def load(path: Path) -> Rules:
@@ -78,8 +86,15 @@ def load(path: Path) -> Rules:
         raise ConfigError(error.messages, path) from None
 
 
-def by_hand(profile: Path, username_file: Path | None, password_file: Path | None) -> Rules:
-    """Give the rules for one profile that root named by hand: who can type that may send any packet."""
+def by_hand(profile: Path, username_file: Path | None, password_file: Path | None, unlock: str = "") -> Rules:
+    """Give the rules for one profile that root named by hand: who can type that may send any packet.
+
+    Args:
+        profile: its file.
+        username_file: of its account.
+        password_file: of its account.
+        unlock: what unlock checks inside need, as `unlock_terms` gives it; "" = none are run.
+    """
     credential: Mapping[str, object] = {
         BY_HAND: {
             "profiles": str(profile.absolute().parent),
@@ -87,9 +102,33 @@ def by_hand(profile: Path, username_file: Path | None, password_file: Path | Non
             **({"password_file": str(password_file.absolute())} if password_file else {}),
         }
     }
-    checks = ["ping", "endpoint", "connection", "throughput"]
-    policy = {"checks": checks, "allow": ["0.0.0.0/0", "::/0"], "files": ["/"]}
-    return toml_config.parse({"credential": credential, "policy": policy}, Rules)
+    rules = toml_config.parse({"credential": credential}, Rules)
+    terms = unlock_rules(json.loads(unlock)) if unlock else rules
+    return evolve(
+        rules,
+        policy=evolve(_ANYWHERE, rule_keys=terms.policy.rule_keys),
+        unlock=terms.unlock,
+        unsigned=terms.unsigned,
+    )
+
+
+def unlock_terms(rules: Rules) -> str:
+    """Give what unlock checks need of `rules`, as JSON: for a box, and for a helper of our own."""
+    unlock = rules.unlock
+    document = {
+        "pack": str(unlock.pack),
+        "secrets": str(unlock.secrets),
+        "trusted_resolver": unlock.trusted_resolver,
+        "trusted_resolver_name": unlock.trusted_resolver_name,
+        **({"ca_file": str(unlock.ca_file)} if unlock.ca_file else {}),
+    }
+    keys = {"rule_keys": list(rules.policy.rule_keys)}
+    return json.dumps({"unlock": document, "policy": keys, "unsigned": rules.unsigned})
+
+
+def unlock_rules(terms: Mapping[str, Any]) -> Rules:
+    """Give rules that hold what `unlock_terms` told, and defaults."""
+    return toml_config.parse(terms, Rules)
 
 
 def _require_roots_own(path: Path) -> None:

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     except LookupError as error:
         return _complain(USAGE, f"--user: {error}")
     if args.profile:
-        rules = helper_rules.by_hand(args.profile, args.username_file, args.password_file)
+        rules = helper_rules.by_hand(args.profile, args.username_file, args.password_file, args.unlock)
     else:
         rules = helper_rules.load(config.find(args.config))
     log.configure()

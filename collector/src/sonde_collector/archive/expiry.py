@@ -14,6 +14,7 @@ _RAW = (
     "public.performance_logs",
     "sonde.performance_held",
     "public.streaming_checks",
+    "sonde.canary_checks",
     "sonde.endpoint_checks",
     "sonde.vantage_health",
     "sonde.missed_runs",

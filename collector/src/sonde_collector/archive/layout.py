@@ -31,6 +31,7 @@ _TOGETHER = {
     "public.performance_logs": ("server_id", "probe_id", "protocol_id", "family"),
     "sonde.performance_held": ("server_id", "probe_id", "protocol_id", "family"),
     "public.streaming_checks": ("server_id", "platform_id", "probe_id"),
+    "sonde.canary_checks": ("platform_id", "probe_id"),
     "sonde.endpoint_checks": ("target_id", "probe_id", "kind", "family"),
     "sonde.vantage_health": ("probe_id",),
     "sonde.missed_runs": ("probe_id", "task"),

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 else:
     Subparsers = object
 
-Command = Callable[[CollectorConfig, argparse.Namespace], int] | Callable[[argparse.Namespace], int]
-"""What a parser runs; with `bare` set in its defaults, it reads collector.toml by itself, or needs none."""
+Command = Callable[[CollectorConfig, argparse.Namespace], int]
+Standalone = Callable[[argparse.Namespace], int]
 
 
 def add(
@@ -28,6 +28,31 @@ def add(
     json: bool = True,
 ) -> argparse.ArgumentParser:
     """Add a command with its help and examples, --config and --json."""
+    parser = _bare(commands, name, summary, examples=examples, detail=detail, json=json)
+    add_config(parser, default=argparse.SUPPRESS)
+    parser.set_defaults(run=run, standalone=False)
+    return parser
+
+
+def add_standalone(
+    commands: Subparsers,
+    name: str,
+    run: Standalone,
+    summary: str,
+    *,
+    examples: Sequence[str],
+    detail: str = "",
+    json: bool = True,
+) -> argparse.ArgumentParser:
+    """Add a command that needs neither collector.toml nor a database, as `add` does."""
+    parser = _bare(commands, name, summary, examples=examples, detail=detail, json=json)
+    parser.set_defaults(run=lambda _, args: run(args), standalone=True)
+    return parser
+
+
+def _bare(
+    commands: Subparsers, name: str, summary: str, *, examples: Sequence[str], detail: str, json: bool
+) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         name,
         help=summary,
@@ -37,10 +62,8 @@ def add(
         epilog="examples:\n" + "\n".join(f"  {example}" for example in examples),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_config(parser, default=argparse.SUPPRESS)
     if json:
         parser.add_argument("--json", action="store_true", help="write JSON, for programs")
-    parser.set_defaults(run=run)
     return parser
 
 

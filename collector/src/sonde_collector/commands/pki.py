@@ -8,7 +8,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import hashes
 
 from sonde_collector.commands.output import say, say_json
-from sonde_collector.commands.parsers import Subparsers, add
+from sonde_collector.commands.parsers import Subparsers, add_config, add_standalone
 from sonde_collector.config import find_config, load_config
 from sonde_collector.pki import authority as pki
 from sonde_collector.pki.folder import Folder
@@ -17,7 +17,7 @@ from sonde_proto.enrolment import fingerprint
 
 def register(commands: Subparsers) -> None:
     """Add the parsers."""
-    parser = add(
+    parser = add_standalone(
         commands, "pki", show, "the authority that signs agents' certificates, and the collector's own",
         examples=(
             "sonde-collector pki init --name collector.example.com",
@@ -31,7 +31,7 @@ def register(commands: Subparsers) -> None:
         ),
     )  # fmt: skip
     actions = parser.add_subparsers(title="commands", metavar="COMMAND")
-    make = add(
+    make = add_standalone(
         actions, "init", init, "make what is missing; what is there is never overwritten",
         examples=("sonde-collector pki init --name collector.example.com --address 192.0.2.1",),
     )  # fmt: skip
@@ -39,12 +39,12 @@ def register(commands: Subparsers) -> None:
     make.add_argument(
         "--ca-key", type=Path, metavar="FILE", help="and its key, not encrypted; both are copied"
     )
-    again = add(
+    again = add_standalone(
         actions, "renew", renew, "make the collector's certificate and key anew",
         detail="A collector that runs takes them up by itself; agents notice nothing.",
         examples=("sonde-collector pki renew --name collector.example.com",),
     )  # fmt: skip
-    look = add(
+    look = add_standalone(
         actions, "show", show, "fingerprint, names and ends", examples=("sonde-collector pki show --json",)
     )
     for each in (parser, make, again, look):
@@ -52,7 +52,7 @@ def register(commands: Subparsers) -> None:
         each.add_argument(
             "--dir", type=Path, metavar="DIR", default=default, help="where (default: state_dir/pki)"
         )
-        each.set_defaults(bare=True)
+        add_config(each, default=argparse.SUPPRESS)
     for each in (make, again):
         for option, what in (("--name", "a host name"), ("--address", "an address")):
             each.add_argument(

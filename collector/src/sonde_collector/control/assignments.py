@@ -49,6 +49,9 @@ def assign(fleet: Fleet, ways: Mapping[str, Sequence[Way]] = _NONE) -> dict[str,
             made = list(_on_server(plan, servers[key], ways.get(key, ())))
             for code in nearest_by_hash(plan.key, key, codes, plan.vantages_per_server) if made else ():
                 out[code] += made
+        if plan.asks_directly:
+            for code in codes:
+                out[code].append(Costed(tasks.unlock(plan), cost.unlock_cost(plan), plan))
         for key in chosen(plan.targets, targets):
             task = Costed(tasks.endpoint(plan, targets[key]), cost.endpoint_cost(plan, targets[key]), plan)
             for code in codes:

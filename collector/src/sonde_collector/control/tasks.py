@@ -78,6 +78,17 @@ def connection(plan: Plan, server: Server, way: Way) -> control_pb2.Task:
         inside.throughput.CopyFrom(_load(plan, server))
         spec.direct_throughput = plan.throughput.direct
         setattr(task, "class", control_pb2.TASK_CLASS_EXCLUSIVE)
+    if plan.unlocks:
+        inside = spec.inside.add()
+        inside.CopyFrom(_task(plan, f"{key}/unlock", server.key, cost.unlock_timeout(plan)))
+        inside.unlock.CopyFrom(_unlock(plan))
+    return task
+
+
+def unlock(plan: Plan) -> control_pb2.Task:
+    """Give the task of a direct unlock run: what platforms say to the vantage itself."""
+    task = _task(plan, f"{plan.key}/unlock", "", cost.unlock_timeout(plan))
+    task.unlock.CopyFrom(_unlock(plan))
     return task
 
 
@@ -162,6 +173,12 @@ def _load(plan: Plan, server: Server) -> control_pb2.ThroughputSpec:
         family=one.family or 0,
         ca_file=one.ca_file or "",
     )
+
+
+def _unlock(plan: Plan) -> control_pb2.UnlockSpec:
+    """The version is left to the agent: its pack has one of each rule."""
+    rules = [control_pb2.UnlockRule(slug=slug) for slug in cost.platforms(plan)]
+    return control_pb2.UnlockSpec(rules=rules, families=plan.unlock.families)
 
 
 def _asked(target: Target) -> str:

@@ -96,6 +96,17 @@ class Texts:
         at = np.where(present, codes, 0).astype(np.intp)
         return table[place[at]], np.where(present, self._lengths[at], 0).astype(np.int32)
 
+    def as_jsonb(self, codes: Array) -> "Texts":
+        """Gives the dictionary as jsonb_recv reads it: the format's version, 1, before each text used."""
+        used = np.unique(codes[codes >= 0]).tolist()
+        made = Texts([])
+        made._encoded = [b""] * len(self._encoded)
+        made._lengths = np.zeros(len(self._encoded), np.int32)
+        for code in used:
+            made._encoded[code] = b"\x01" + self._encoded[code]
+            made._lengths[code] = self._lengths[code] + 1
+        return made
+
     def width(self, codes: Array) -> int:
         """Bytes of the longest text among the codes; 0 where all are NULL."""
         present = codes[codes >= 0].astype(np.intp)

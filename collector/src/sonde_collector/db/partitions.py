@@ -43,6 +43,7 @@ PARTITIONED = (
     Partitioned("public.performance_logs", "measured_at"),
     Partitioned("sonde.performance_held", "measured_at"),
     Partitioned("public.streaming_checks", "checked_at"),
+    Partitioned("sonde.canary_checks", "checked_at"),
     Partitioned("sonde.endpoint_checks", "measured_at"),
     Partitioned("sonde.vantage_health", "measured_at"),
     Partitioned("sonde.missed_runs", "measured_at"),

@@ -17,8 +17,16 @@ from sonde_collector.ingest.tables import TABLES, Resolved, cells, columns_of
 from sonde_collector.ingest.told import Told
 from sonde_proto import columns
 
-_PARENTS = {"performance": "ingest_lock_servers", "endpoint": "ingest_lock_targets"}
-_PROTOCOL = next(at for at, item in enumerate(columns.FIELDS["performance"]) if item.name == "protocol")
+_PARENTS = {
+    "performance": "ingest_lock_servers",
+    "endpoint": "ingest_lock_targets",
+    "unlock": "ingest_lock_servers",
+}
+_NAMED = {
+    "protocol": ("ingest_protocols", Reason.UNKNOWN_PROTOCOL),
+    "platform": ("ingest_lock_platforms", Reason.UNKNOWN_PLATFORM),
+}
+"""Fields that name a row of a table: the query that finds it, and what is wrong where there is none."""
 
 
 @frozen
@@ -53,17 +61,21 @@ class Attempt:
         """Finds the ids of what the rows name, locks those parents, and rejects rows that name nothing."""
         prepared = self.prepared
         parent_id = np.zeros(len(prepared.strings), np.int32)
-        protocol_id = np.zeros(len(prepared.strings), np.int16)
+        ids = {name: np.zeros(len(prepared.strings), np.int16) for name in _NAMED}
         if rows.kind in _PARENTS:
             named = self._ids(_PARENTS[rows.kind], rows.target[verdict.accepted], parent_id)
             unknown = ~named[rows.target] & (rows.target >= 0)
             verdict.flag(unknown, Reason.UNKNOWN_TARGET)
-        protocols = rows.columns.get("protocol")
-        if protocols is not None:
-            codes = protocols.astype(np.int32, copy=False)
-            named = self._ids("ingest_protocols", codes[verdict.accepted], protocol_id)
-            verdict.flag(~named[codes] & (codes >= 0), Reason.UNKNOWN_PROTOCOL, _PROTOCOL)
-        return Resolved(self.stream_id, self.probe_id, parent_id, protocol_id, prepared.texts)
+        for about, item in enumerate(columns.FIELDS[rows.kind]):
+            values = rows.columns[item.name] if item.name in _NAMED else None
+            if values is not None:
+                find, reason = _NAMED[item.name]
+                codes = values.astype(np.int32, copy=False)
+                named = self._ids(find, codes[verdict.accepted], ids[item.name])
+                verdict.flag(~named[codes] & (codes >= 0), reason, about)
+        return Resolved(
+            self.stream_id, self.probe_id, parent_id, ids["protocol"], ids["platform"], prepared.texts
+        )
 
     def _ids(
         self, name: str, codes: NDArray[np.int32], into: NDArray[np.int32] | NDArray[np.int16]

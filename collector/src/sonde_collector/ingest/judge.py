@@ -1,5 +1,6 @@
 """Which rows may be written, and what is wrong with the others. **Pure**: no socket, clock or SQL."""
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from sonde_collector.ingest.rules import (
     Rule,
 )
 from sonde_proto.columns import FIELDS, Field
+from sonde_proto.v1 import results_pb2
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HEADER = -1
@@ -77,7 +79,27 @@ def judge(
             _judge_text(verdict, values.astype(np.int32, copy=False), strings, rule, about)
         else:
             _judge_number(verdict, values, field, rule, about)
+    if rows.kind == "unlock":
+        _judge_unlock(verdict, rows)
     return verdict
+
+
+def _judge_unlock(verdict: Verdict, rows: Rows) -> None:
+    """Demands a verdict of a rule that was asked, and the version that judged of all who have a rule."""
+    said, ours, version = (_numbers(rows, name) for name in ("verdict", "failure", "rule_version"))
+    verdict.flag((said <= 0) & (ours <= 0), Reason.MISSING_VALUE, _place("unlock", "verdict"))
+    without = (said > 0) & (said != results_pb2.VERDICT_NOT_CONFIGURED) & (version < 0)
+    verdict.flag(without, Reason.MISSING_VALUE, _place("unlock", "rule_version"))
+
+
+def _numbers(rows: Rows, name: str) -> NDArray[np.int32]:
+    """A column of words or texts as numbers; what is NULL is negative."""
+    values = rows.columns[name]
+    return np.full(len(rows), -1, np.int32) if values is None else values.astype(np.int32)
+
+
+def _place(kind: str, name: str) -> int:
+    return next(at for at, field in enumerate(FIELDS[kind]) if field.name == name)
 
 
 def _judge_number(verdict: Verdict, values: NDArray[Any], field: Field, rule: Rule, about: int) -> None:
@@ -107,10 +129,27 @@ def _judge_text(
     used[codes[codes >= 0]] = True
     for code in np.flatnonzero(used).tolist():
         text = strings[code]
-        if len(text) > rule.longest:
+        if (len(text.encode()) if rule.json else len(text)) > rule.longest:
             verdict.flag(codes == code, Reason.TEXT_TOO_LONG, about)
         elif "\0" in text:
             verdict.flag(codes == code, Reason.TEXT_HAS_NUL, about)
+        elif rule.json and not _is_json_object(text):
+            verdict.flag(codes == code, Reason.NOT_A_JSON_OBJECT, about)
+
+
+def _is_json_object(text: str) -> bool:
+    """Whether it is a JSON object as jsonb takes it: no NUL, no half surrogate pair, no endless number."""
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+        plain = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        plain.encode()
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and "\\u0000" not in plain.replace("\\\\", "")
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
 
 
 def explain(rows: Rows, row: int, verdict: Verdict, strings: Sequence[str], received_at_us: int) -> str:
@@ -148,13 +187,18 @@ def _explain_text(name: str, reason: Reason, code: int, strings: Sequence[str], 
     shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     match reason:
         case Reason.TEXT_TOO_LONG:
-            return f"{name} has {len(text)} characters, at most {longest} are kept: {shown!r}"
+            said = f"{name} has {len(text)} characters, at most {longest} are kept: {shown!r}"
         case Reason.TEXT_HAS_NUL:
-            return f"{name} holds a NUL character, which PostgreSQL can't store: {shown!r}"
+            said = f"{name} holds a NUL character, which PostgreSQL can't store: {shown!r}"
         case Reason.UNKNOWN_PROTOCOL:
-            return f"protocol {shown!r} is not in the table protocols"
+            said = f"protocol {shown!r} is not in the table protocols"
+        case Reason.UNKNOWN_PLATFORM:
+            said = f"platform {shown!r} is not in streaming_platforms: name it in a [[plan]] and apply"
+        case Reason.NOT_A_JSON_OBJECT:
+            said = f"{name} is no JSON object that PostgreSQL takes: {shown!r}"
         case _:
-            return f"{name} {shown!r} is not in this database's inventory: add it to fleet.toml and apply"
+            said = f"{name} {shown!r} is not in this database's inventory: add it to fleet.toml and apply"
+    return said
 
 
 def instant(us: int) -> datetime | None:

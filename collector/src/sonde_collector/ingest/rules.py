@@ -39,6 +39,8 @@ class Reason(IntEnum):
     TEXT_HAS_NUL = 10
     TEXT_NOT_IN_DICTIONARY = 11
     REFUSED_BY_DATABASE = 12
+    UNKNOWN_PLATFORM = 13
+    NOT_A_JSON_OBJECT = 14
 
 
 @frozen
@@ -51,6 +53,7 @@ class Rule:
         step: the number is rounded to this before it is compared with `high`, as the table will round it.
         longest: of a text. [characters]
         required: NULL is refused.
+        json: a text that is a JSON object, as jsonb takes it; `longest` then counts bytes.
     """
 
     low: float = 0
@@ -59,6 +62,7 @@ class Rule:
     step: float = 0
     longest: int = 255
     required: bool = False
+    json: bool = False
 
 
 _MS = Rule(high=_MAX_FLOAT32)
@@ -114,6 +118,17 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
         "reason": Rule(only=tuple(results_pb2.MissReason.values()[1:]), required=True),
         "slots": Rule(required=True),  # 0: a step of the wall clock, which moves no slot
         "until_us": Rule(low=YEAR_1_US, high=YEAR_10000_US - 1, required=True),
+    },
+    "unlock": {
+        "platform": Rule(longest=30, required=True), "rule_version": Rule(longest=64),
+        "verdict": Rule(only=tuple(results_pb2.Verdict.values())), "scope": Rule(longest=64),
+        "region": Rule(longest=16), "family": _FAMILY,
+        "level": Rule(only=tuple(results_pb2.EvidenceLevel.values())),
+        "via": Rule(only=tuple(results_pb2.Via.values())),
+        "fidelity": Rule(only=tuple(results_pb2.Fidelity.values())),
+        "response_ms": _MS, "exchanges": _COUNT, "detail": Rule(longest=1024),
+        "evidence": Rule(longest=4096, json=True), "protocol": Rule(longest=30),
+        "credential": Rule(longest=100), "failure": _FAILURE, "stage": _STAGE, "quality": _COUNT,
     },
 }  # fmt: skip
 """Kind -> field -> what it may hold; as many fields as the message has (a test walks both)."""

@@ -23,6 +23,7 @@ class Resolved:
         stream_id: per batch. probe_id: per batch.
         parent_id: per string of the write, the server's or target's id; 0 for none.
         protocol_id: per string of the write, 0 for none.
+        platform_id: per string of the write, 0 for none.
         texts: the write's strings.
     """
 
@@ -30,6 +31,7 @@ class Resolved:
     probe_id: NDArray[np.int16]
     parent_id: NDArray[np.int32]
     protocol_id: NDArray[np.int16]
+    platform_id: NDArray[np.int16]
     texts: Texts
 
 
@@ -46,6 +48,7 @@ class TableColumn:
 _STREAM = (TableColumn("stream_id", Type.INT), TableColumn("seq", Type.BIGINT))
 _PROBE = TableColumn("probe_id", Type.SMALLINT)
 _MEASURED = TableColumn("measured_at", Type.TIMESTAMPTZ)
+_CHECKED = TableColumn("checked_at", Type.TIMESTAMPTZ)
 
 # Where the table's name for a field, or its type, does not follow from the message.
 _RENAMED = {
@@ -58,6 +61,10 @@ _RENAMED = {
     ("performance", "family"): ("family", Type.SMALLINT),
     ("performance", "ttl"): ("ttl", Type.SMALLINT),
     ("endpoint", "family"): ("family", Type.SMALLINT),
+    ("unlock", "platform"): ("platform_id", Type.SMALLINT),
+    ("unlock", "protocol"): ("protocol_id", Type.SMALLINT),
+    ("unlock", "family"): ("family", Type.SMALLINT),
+    ("unlock", "response_ms"): ("response_time_ms", Type.REAL),
 }
 _ENUMS: Mapping[str, tuple[str, Mapping[str, int]]] = {
     "failure": ("FAILURE_", dict(results_pb2.Failure.items())),
@@ -65,6 +72,10 @@ _ENUMS: Mapping[str, tuple[str, Mapping[str, int]]] = {
     "kind": ("ENDPOINT_KIND_", dict(results_pb2.EndpointKind.items())),
     "reason": ("MISS_REASON_", dict(results_pb2.MissReason.items())),
     "engine": ("ENGINE_", dict(results_pb2.Engine.items())),
+    "verdict": ("VERDICT_", dict(results_pb2.Verdict.items())),
+    "level": ("EVIDENCE_LEVEL_", dict(results_pb2.EvidenceLevel.items())),
+    "via": ("VIA_", dict(results_pb2.Via.items())),
+    "fidelity": ("FIDELITY_", dict(results_pb2.Fidelity.items())),
 }
 _TYPES = {"f": Type.REAL, "i": Type.INT, "q": Type.BIGINT}
 
@@ -75,12 +86,12 @@ def _type(field: Field) -> Type:
     return _TYPES[field.typecode]
 
 
-def _columns(kind: str, *header: TableColumn) -> tuple[TableColumn, ...]:
+def _columns(kind: str, *header: TableColumn, at: TableColumn = _MEASURED) -> tuple[TableColumn, ...]:
     named = [
         TableColumn(*_RENAMED.get((kind, field.name), (field.name, _type(field))), field.name)
         for field in FIELDS[kind]
     ]
-    return (*header, _PROBE, _MEASURED, *_STREAM, *named)
+    return (*header, _PROBE, at, *_STREAM, *named)
 
 
 COLUMNS: Mapping[str, tuple[TableColumn, ...]] = {
@@ -88,8 +99,12 @@ COLUMNS: Mapping[str, tuple[TableColumn, ...]] = {
     "endpoint": _columns("endpoint", TableColumn("target_id", Type.INT)),
     "health": _columns("health"),
     "missed": _columns("missed", TableColumn("target", Type.TEXT)),
+    "unlock": _columns("unlock", TableColumn("server_id", Type.INT), at=_CHECKED),
 }
-HELD_COLUMNS = (*COLUMNS["performance"], TableColumn("held_because", Type.TEXT))
+_BESIDE: Mapping[str, tuple[TableColumn, ...]] = {
+    "held": (*COLUMNS["performance"], TableColumn("held_because", Type.TEXT)),
+    "canary": COLUMNS["unlock"][1:],
+}
 
 TABLES: Mapping[str, str] = {
     "performance": "performance_logs",
@@ -97,13 +112,27 @@ TABLES: Mapping[str, str] = {
     "endpoint": "sonde.endpoint_checks",
     "health": "sonde.vantage_health",
     "missed": "sonde.missed_runs",
+    "unlock": "streaming_checks",
+    "canary": "sonde.canary_checks",
 }
-"""What is copied where; "held" is performance that waits for a judgement (see `hold`)."""
+"""What is copied where; "held" is performance that waits for a judgement (see `hold`), "canary" unlock checks
+directly from a vantage."""
+
+
+def places(rows: Rows) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Which rows of a kind go where: keys of `TABLES`, and the rows of each; every row has one place."""
+    if rows.kind == "performance":
+        held = hold.because(rows) >= 0
+        return [("held", held), ("performance", ~held)]
+    if rows.kind == "unlock":
+        direct = rows.target < 0
+        return [("canary", direct), ("unlock", ~direct)]
+    return [(rows.kind, np.ones(len(rows), np.bool_))]
 
 
 def columns_of(table: str) -> tuple[TableColumn, ...]:
     """The columns of a key of `TABLES`, in the order of its COPY."""
-    return HELD_COLUMNS if table == "held" else COLUMNS[table]
+    return _BESIDE[table] if table in _BESIDE else COLUMNS[table]
 
 
 def _enum_texts(prefix: str, numbers: Mapping[str, int]) -> tuple[Texts, NDArray[np.int32]]:
@@ -145,6 +174,7 @@ _HEADER: Mapping[str, Callable[[Rows, Resolved], _Values]] = {
     "target": lambda rows, resolved: (rows.target, resolved.texts),
     "probe_id": lambda rows, resolved: (resolved.probe_id[rows.batch], None),
     "measured_at": lambda rows, _: (rows.measured_at_us, None),
+    "checked_at": lambda rows, _: (rows.measured_at_us, None),
     "stream_id": lambda rows, resolved: (resolved.stream_id[rows.batch], None),
     "seq": lambda rows, _: (rows.seq, None),
     "held_because": lambda rows, _: (hold.because(rows), _HELD_TEXTS),
@@ -154,6 +184,10 @@ _HEADER: Mapping[str, Callable[[Rows, Resolved], _Values]] = {
 def _text_cells(column: TableColumn, values: NDArray[Any], resolved: Resolved) -> Cells:
     if column.name == "protocol_id":
         return Cells(column.type, resolved.protocol_id[values], null=values < 0)
+    if column.name == "platform_id":
+        return Cells(column.type, resolved.platform_id[values])
+    if column.name == "evidence":
+        return Cells(column.type, values, texts=resolved.texts.as_jsonb(values))
     if values.dtype == np.int8:
         texts, codes = _ENUM_TEXTS[column.field]
         return Cells(column.type, codes[values], texts=texts)  # -1 takes the last code, which is NULL

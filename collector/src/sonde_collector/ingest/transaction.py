@@ -23,7 +23,7 @@ from sonde_collector.ingest.judge import Verdict, explain, instant
 from sonde_collector.ingest.merge import Rows
 from sonde_collector.ingest.prepared import Prepared
 from sonde_collector.ingest.rules import Reason
-from sonde_collector.ingest.tables import hours
+from sonde_collector.ingest.tables import hours, places
 
 LIVE_S = 60.0
 """A session counts as alive for so long after its last sign. [s]"""
@@ -113,12 +113,8 @@ def _write_kind(attempt: Attempt, rows: Rows, verdict: Verdict) -> NDArray[np.in
             detail = explain(rows, row, verdict, attempt.prepared.strings, received)
             attempt.reject(rows, row, Reason(int(verdict.reason[row])), detail)
         rows = rows.pick(accepted)
-    if rows.kind == "performance":
-        held = hold.because(rows) >= 0
-        if held.any():
-            attempt.copy("held", rows.pick(held), resolved)
-            rows = rows.pick(~held)
-    attempt.copy(rows.kind, rows, resolved)
+    for table, mine in places(rows):
+        attempt.copy(table, rows if mine.all() else rows.pick(mine), resolved)
     return trimmed
 
 

@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import psycopg
 import structlog
 import tenacity
@@ -14,7 +13,6 @@ from sonde_collector.db.errors import DatabaseError
 from sonde_collector.db.held import HeldConnection
 from sonde_collector.db.pool import Database
 from sonde_collector.db.queries import query
-from sonde_collector.ingest import hold
 from sonde_collector.ingest.arrival import Arrival
 from sonde_collector.ingest.attempt import lacks_partition
 from sonde_collector.ingest.batcher import Batcher
@@ -22,7 +20,7 @@ from sonde_collector.ingest.metrics import IngestMetrics
 from sonde_collector.ingest.prepared import Prepared, prepare
 from sonde_collector.ingest.rules import Reason
 from sonde_collector.ingest.settings import IngestSettings
-from sonde_collector.ingest.tables import TABLES
+from sonde_collector.ingest.tables import TABLES, places
 from sonde_collector.ingest.transaction import Outcome, Settled, write
 
 # A batch that waits longer than this is worth an operator's look: /readyz says so. [s]
@@ -239,21 +237,17 @@ class Writer:
 def refuse_what_left(prepared: Prepared, coverage: partitions.Coverage) -> None:
     """Judges too old what belongs into a partition that has left the database, or is about to."""
     for rows, verdict in prepared.parts:
-        left = coverage.has_left(TABLES[rows.kind], rows.measured_at_us)
-        if rows.kind == "performance":
-            held = hold.because(rows) >= 0
-            left = np.where(held, coverage.has_left(TABLES["held"], rows.measured_at_us), left)
-        verdict.flag(left, Reason.TOO_OLD)
+        for table, mine in places(rows):
+            verdict.flag(mine & coverage.has_left(TABLES[table], rows.measured_at_us), Reason.TOO_OLD)
 
 
 def _wanted(prepared: Prepared) -> list[tuple[str, partitions.Microseconds]]:
     """Which times of which tables need a partition."""
     wanted = [("sonde.batches", prepared.received_at_us)]
     for rows, verdict in prepared.parts:
-        wanted.append((TABLES[rows.kind], rows.measured_at_us[verdict.accepted]))
-        if rows.kind == "performance":
-            held = verdict.accepted & (hold.because(rows) >= 0)
-            wanted.append((TABLES["held"], rows.measured_at_us[held]))
+        wanted += [
+            (TABLES[table], rows.measured_at_us[verdict.accepted & mine]) for table, mine in places(rows)
+        ]
     return wanted
 
 

@@ -1,8 +1,8 @@
 """What a plan costs before it runs: seconds, packets and bytes. Pure arithmetic.
 
 The figures are for a decision, not for billing: a ping is exact, an endpoint check is the handshake and body
-of a typical page, a throughput run is all that it may move. What a check really took stands in the database
-afterwards.
+of a typical page, an unlock check three of them, a throughput run is all that it may move. What a check
+really took stands in the database afterwards. Which rules are shipped and on is part of the program.
 """
 
 import operator
@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import attrs
 
 from sonde_collector.inventory.model import PingPlan, Plan, Target, ThroughputPlan
+from sonde_collector.unlock.shipped import enabled
 
 DAY_S = 86_400.0
 RESOLVE_S = 5.0  # what a run may take beside its own exchange: looking the name up, once
@@ -22,6 +23,12 @@ _SET_UP_PACKETS, _SET_UP_BYTES = 40, 15_000  # OpenVPN's and IKE's handshakes wi
 _BOX_S = 3.0  # of a run's deadline: making and removing what it runs in, on a slow host
 _IP_ICMP_BYTES = {4: 20 + 8, 6: 40 + 8}
 _SEGMENT_BYTES = 1400
+# Typical of one rule and family: three exchanges, each with a handshake and a compressed page of 60 kB.
+# Through a tunnel a rule is asked twice, as it tells a DNS proxy by that; at most: twice with slow answers.
+_UNLOCK = (2.0, 250, 200_000)
+_UNLOCK_TUNNEL = 2
+_UNLOCK_LONGEST_S, _UNLOCK_FAST_S = 15.0, 1.0
+_UNLOCK_FAST_USUAL_S = 0.25  # of one result, where eight rules ask side by side and answers take 20 to 100 ms
 # Typical: (seconds, packets, bytes both ways) of one address. TLS: two flights with a chain of three
 # certificates; HTTP: that and a body of 30 kB.
 _ENDPOINT = {"dns": (0.05, 2, 300), "tcp": (0.1, 5, 300), "tls": (0.2, 14, 7_000), "http": (0.5, 45, 40_000)}
@@ -79,6 +86,22 @@ def load_bytes(throughput: ThroughputPlan) -> float:
     return min(throughput.max_bytes, load_seconds(throughput) * throughput.rate_cap_mbps * 125_000)
 
 
+def questions(plan: Plan) -> int:
+    """Give how many unlock results a run has: rules times families. **Pure**."""
+    return len(platforms(plan)) * len(plan.unlock.families) if plan.unlocks else 0
+
+
+def platforms(plan: Plan) -> tuple[str, ...]:
+    """Give the slugs that a plan asks for, "enabled" spelled out."""
+    named = plan.unlock.platforms or ()
+    return enabled() if isinstance(named, str) else named
+
+
+def unlock_seconds(plan: Plan) -> float:
+    """Give how long the unlock checks of a run can take [s]."""
+    return questions(plan) * (_UNLOCK_FAST_S if plan.unlock.fast else _UNLOCK_LONGEST_S)
+
+
 def ping_timeout(plan: Plan) -> float:
     """Give the deadline of one ping run [s]. **Pure**."""
     return plan.timeout or min(ping_seconds(plan.ping) + RESOLVE_S, plan.every)
@@ -94,6 +117,11 @@ def load_timeout(plan: Plan) -> float:
     return plan.timeout or min(load_seconds(plan.throughput) + RESOLVE_S, plan.every)
 
 
+def unlock_timeout(plan: Plan) -> float:
+    """Give the deadline of the unlock checks of one run, inside or direct [s]."""
+    return plan.timeout or min(unlock_seconds(plan) + RESOLVE_S, plan.every)
+
+
 def longest_parts(plan: Plan) -> dict[str, float]:
     """Give the parts of a tunnel or throughput run, in order, and how long each can take [s]. **Pure**."""
     parts = {"name": RESOLVE_S}
@@ -107,6 +135,8 @@ def longest_parts(plan: Plan) -> dict[str, float]:
         parts["throughput"] = load_seconds(plan.throughput)
         if plan.tunnels and plan.throughput.direct:
             parts["direct throughput"] = load_seconds(plan.throughput)
+    if plan.unlocks:
+        parts["unlock"] = unlock_seconds(plan)
     return parts
 
 
@@ -139,6 +169,13 @@ def load_cost(plan: Plan) -> Cost:
     return Cost(1, runs / 24, moved / _SEGMENT_BYTES, moved, seconds, moved, seconds)
 
 
+def unlock_cost(plan: Plan) -> Cost:
+    """Give the cost of one direct unlock task."""
+    runs = DAY_S / plan.every
+    seconds, packets, size = (questions(plan) * each for each in _UNLOCK)
+    return Cost(1, runs / 24, runs * packets, runs * size, runs * seconds)
+
+
 def connection_cost(plan: Plan) -> Cost:
     """Give the cost of one tunnel task: inside and the baseline beside it. **Pure**."""
     runs = DAY_S / plan.every
@@ -151,6 +188,9 @@ def connection_cost(plan: Plan) -> Cost:
         times = 2 if plan.throughput.direct else 1
         whole += (times - 1) * load_seconds(plan.throughput)
         moved = times * load_bytes(plan.throughput)
+    if plan.unlocks:
+        packets += questions(plan) * _UNLOCK[1] * _UNLOCK_TUNNEL
+        size += questions(plan) * _UNLOCK[2] * _UNLOCK_TUNNEL
     if plan.connection.handshake_only:
         tunnel = 0.0
     return Cost(
@@ -168,6 +208,7 @@ def connection_cost(plan: Plan) -> Cost:
 def tunnel_seconds(plan: Plan) -> float:
     """Give how long one run usually holds its session [s]. **Pure**."""
     inside = ping_seconds(plan.ping) if "ping" in plan.checks else 0.0
+    inside += questions(plan) * (_UNLOCK_FAST_USUAL_S if plan.unlock.fast else _UNLOCK[0] * _UNLOCK_TUNNEL)
     return _SET_UP_S + inside + (load_seconds(plan.throughput) if plan.loads else 0.0)
 
 

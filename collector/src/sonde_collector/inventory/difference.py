@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 
-from sonde_collector.inventory import health_difference, ways_difference
+from sonde_collector.inventory import health_difference, unlock_difference, ways_difference
 from sonde_collector.inventory.change import Change, Current, Row, added, changed
 from sonde_collector.inventory.fleet_file import Fleet
 from sonde_collector.inventory.model import Server
@@ -37,6 +37,8 @@ def compare(roster: Roster, current: Current) -> list[Change]:
         *_specs("maintenance", fleet.maintenance, current["maintenance"]),
         *_specs("origin_group", fleet.origin_group, current["origin_groups"]),
         *health_difference.health(fleet, current["health"]),
+        *unlock_difference.platforms(fleet, current),
+        *unlock_difference.canaries(fleet, current),
     ]
     if mistakes:
         raise ConfigError(mistakes)

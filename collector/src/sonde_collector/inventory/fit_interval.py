@@ -16,7 +16,7 @@ def misfits(plan: Plan) -> Iterator[tuple[str, str]]:
             "timeout",
             f'"{format_duration(plan.timeout)}" is longer than every = "{every}"; the longest is "{every}"',
         )
-    if plan.tunnels or plan.loads:
+    if plan.tunnels or plan.loads or plan.unlocks:
         yield from _long_runs(plan, every)
     elif "ping" in plan.checks:
         yield from _pings(plan, every)
@@ -41,7 +41,7 @@ def _nearest(plan: Plan) -> str:
 
 
 def _long_runs(plan: Plan, every: str) -> Iterator[tuple[str, str]]:
-    """Judge runs through tunnels and throughput runs: all their parts, each as long as it can take."""
+    """Judge runs of several parts, each as long as it can take: through tunnels, throughput, unlock."""
     parts = cost.longest_parts(plan)
     seconds = sum(parts.values())
     takes = " + ".join(f"{name} {format_duration(each)}" for name, each in parts.items())

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from sonde_collector.control.assignments import unreachable
-from sonde_collector.inventory import fit
+from sonde_collector.inventory import cost, fit
 from sonde_collector.inventory.cost import DAY_S, Cost
+from sonde_collector.inventory.fleet_file import Fleet
 from sonde_collector.inventory.references import chosen
 from sonde_collector.inventory.roster import Roster
+from sonde_collector.unlock import shipped
 
 _AGENT_CONCURRENCY = 32  # an agent's default cap on runs under way
 _MOST_TUNNELS = 16  # an agent's own cap on tunnels at once, whatever its memory
@@ -17,6 +19,7 @@ _SHOWN = 3
 def notices(roster: Roster, costs: Mapping[str, Cost], uses: Iterable[fit.Use]) -> Iterator[str]:
     """Give one line for each."""
     yield from _plans(roster)
+    yield from _unlock(roster.fleet)
     for code, one in costs.items():
         if one.at_once > _AGENT_CONCURRENCY:
             yield (
@@ -34,6 +37,30 @@ def notices(roster: Roster, costs: Mapping[str, Cost], uses: Iterable[fit.Use]) 
             yield (
                 f"account {use.account.key}: {share:.0%} of its sessions are in use; runs will wait for one "
                 "another"
+            )
+
+
+def _unlock(fleet: Fleet) -> Iterator[str]:
+    known = shipped.shipped()
+    watched = {
+        slug
+        for plan in fleet.plan
+        if plan.asks_directly or plan.unlock.canary_servers
+        for slug in cost.platforms(plan)
+    }
+    for plan in fleet.plan:
+        named = cost.platforms(plan) if plan.unlocks else ()
+        for slug in named:
+            if slug not in known:
+                near = " or ".join(f'"{each}"' for each in shipped.nearest(slug))
+                yield (
+                    f'plan {plan.key}: no rule for "{slug}" is shipped: it is checked only where an agent\'s '
+                    f"own pack has one{near and f'; did you mean {near}?'}"
+                )
+        if blind := [slug for slug in named if slug not in watched]:
+            yield (
+                f"plan {plan.key} sets no unlock.canary for {_some(blind)}: nobody can tell a stale rule "
+                "from a blocked exit"
             )
 
 

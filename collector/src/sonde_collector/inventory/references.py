@@ -8,6 +8,7 @@ from typing import Any
 from sonde_collector.inventory import fit_interval
 from sonde_collector.inventory.model import Chosen, Plan, Server
 from sonde_collector.inventory.way import Way
+from sonde_collector.unlock.shipped import enabled
 
 Problem = tuple[str, str]
 _GLOB = frozenset("*?[")
@@ -83,9 +84,13 @@ def choices(fleet: Any, ways: Mapping[str, Sequence[Way]]) -> Iterator[str]:
     """
     keys = [server.key for server in fleet.server]
     for i, plan in enumerate(fleet.plan):
-        for at, message in _reference(f"plan[{i}].servers", plan.servers, keys, "server"):
+        for at, message in _reference(f"plan[{i}].servers", plan.servers, keys, "[[server]]"):
             yield f"{at}: {message}"
         mine = chosen(plan.servers, keys)
+        for at, message in _reference(
+            f"plan[{i}].unlock.canary", plan.unlock.canary_servers, mine, "[[server]] of this plan"
+        ):
+            yield f"{at}: {message}"
         if plan.tunnels and mine and not any(ways_of(plan, ways.get(key, ())) for key in mine):
             what = " or ".join(plan.protocols) if plan.protocols else "any protocol"
             yield (
@@ -106,7 +111,10 @@ def _plan(at: str, plan: Plan, fields: Mapping[str, Any]) -> Iterator[Problem]:
     for name, table, key in tables:
         if table in fields:
             yield from _reference(
-                f"{at}.{name}", getattr(plan, name), [getattr(one, key) for one in fields[table]], table
+                f"{at}.{name}",
+                getattr(plan, name),
+                [getattr(one, key) for one in fields[table]],
+                f"[[{table}]]",
             )
     if plan.loads and "vantage" in fields:
         codes = chosen(plan.vantages, [vantage.code for vantage in fields["vantage"]])
@@ -119,6 +127,8 @@ def _plan(at: str, plan: Plan, fields: Mapping[str, Any]) -> Iterator[Problem]:
                     "much traffic it may use: set it, or choose other vantages"
                 ),
             )
+    if plan.unlock.platforms == "enabled" and not enabled():
+        yield f"{at}.unlock.platforms", '"enabled" is none: no rule is shipped that is on; name some'
     yield from ((f"{at}.{name}" if name else at, message) for name, message in fit_interval.misfits(plan))
 
 
@@ -152,16 +162,16 @@ def _sources(fields: Mapping[str, Any]) -> Iterator[Problem]:
                 )
 
 
-def _reference(at: str, choice: Chosen | None, keys: Sequence[str], table: str) -> Iterator[Problem]:
+def _reference(at: str, choice: Chosen | None, keys: Sequence[str], what: str) -> Iterator[Problem]:
     if choice is None or isinstance(choice, str):
         return
     known = frozenset(keys)
     for i, pattern in enumerate(choice):
         if _GLOB & set(pattern):
             if not chosen((pattern,), keys):
-                yield f"{at}[{i}]", f'"{pattern}" matches no [[{table}]]'
+                yield f"{at}[{i}]", f'"{pattern}" matches no {what}'
         elif pattern not in known:
-            yield f"{at}[{i}]", f'"{pattern}" is no [[{table}]]{_near(pattern, keys)}'
+            yield f"{at}[{i}]", f'"{pattern}" is no {what}{_near(pattern, keys)}'
 
 
 def _near(word: str, known: Sequence[str]) -> str:

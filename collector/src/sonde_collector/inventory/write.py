@@ -45,6 +45,8 @@ class Writer:
             "maintenance": self._each(self._spec),
             "origin_group": self._each(self._spec),
             "health": self._each(self._spec),
+            "platform": self._each(self._platform),
+            "canary": self._each(self._canary),
         }
         for kind, write in writes.items():
             if of_kind := [change for change in changes if change.kind == kind]:
@@ -154,6 +156,13 @@ class Writer:
     def _spec(self, change: Change) -> None:
         values = {"key": change.key, "spec": Jsonb(change.row["spec"])}
         self._conn.execute(query(f"inventory_{_VERBS[change.sign]}_{change.kind}"), values)
+
+    def _platform(self, change: Change) -> None:
+        self._conn.execute(query("inventory_add_platform"), change.row)
+
+    def _canary(self, change: Change) -> None:
+        row = {**change.row, "server_id": self._servers[change.key]}
+        self._conn.execute(query(f"inventory_{_VERBS[change.sign]}_canary"), row)
 
     def _city(self, row: dict[str, Any]) -> int:
         code, name = row["country"], row["city"]

@@ -39,6 +39,7 @@ GROWING = (
     Growing("sonde.performance_held", "measured_at", "raw"),
     Growing("sonde.endpoint_checks", "measured_at", "raw"),
     Growing("public.streaming_checks", "checked_at", "raw"),
+    Growing("sonde.canary_checks", "checked_at", "raw"),
     Growing("sonde.vantage_health", "measured_at", "raw"),
     Growing("sonde.missed_runs", "measured_at", "raw"),
     Growing("sonde.batches", "received_at", "raw"),

@@ -1,4 +1,4 @@
-"""Events of the fleet itself: silent agents, clocks, spools, rejected results, this collector's disk.
+"""Events of the fleet itself: silent agents, clocks, spools, rejected results, stale rules, the disk.
 
 Any number of collectors may look: each turn is a transaction under an advisory lock that reads what goes on
 and writes what changes, so each change is one event.
@@ -23,10 +23,11 @@ from sonde_collector.db.errors import DatabaseError
 from sonde_collector.db.held import HeldConnection
 from sonde_collector.db.pool import Database
 from sonde_collector.db.queries import query
-from sonde_collector.maintain.fleet_watch import Bounds, Disk, Trouble, of_agents, of_disk
+from sonde_collector.maintain.fleet_watch import Bounds, Disk, Trouble, of_agents, of_disk, of_rules
 
 EVERY_S = 10.0
 _RETRY_S = 10.0
+_RULES_S = 60.0  # between two looks at canaries, which speak every hour
 _SAMPLE_S = 600.0  # between two looks at the disk that are remembered
 _SAMPLES = 145  # a day of them
 _log = structlog.get_logger()
@@ -48,6 +49,7 @@ class FleetEvents:
         self._host = socket.gethostname()
         self._free: deque[tuple[float, float]] = deque(maxlen=_SAMPLES)
         self._since = time.monotonic()
+        self._rules_at = float("-inf")
 
     def turn(self) -> int:
         """Look once; give how many events that made.
@@ -64,6 +66,9 @@ class FleetEvents:
             # Who was not listening can't say that an agent was silent.
             if time.monotonic() - self._since >= bounds.silent_s:
                 troubles += of_agents(_rows(conn, "watch_agents"), bounds, going_on)
+            if time.monotonic() - self._rules_at >= _RULES_S:
+                self._rules_at = time.monotonic()
+                troubles += of_rules(_rows(conn, "watch_rules"), going_on)
             if troubles:
                 conn.execute(query("watch_events"), (Jsonb([_row(one) for one in troubles]),))
         return len(troubles)

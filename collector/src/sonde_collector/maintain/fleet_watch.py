@@ -17,6 +17,7 @@ _DISK_MARGIN = 1.2  # of the share below which a disk is low, free again
 _LEAST_HISTORY_S = 6 * 3600.0  # of a disk, before anything is said of the day on which it ends
 _CERTIFICATE_SHARE = 0.25  # of its life: agents renew when a third is left
 _DAY_S = 86_400.0
+_STALE = "rule_stale"
 
 
 @frozen
@@ -132,6 +133,37 @@ def of_disk(disk: Disk, bounds: Bounds, going_on: frozenset[str]) -> list[Troubl
         {"path": disk.path, "free_bytes": int(disk.free), "total_bytes": int(disk.total), "days_left": days},
     )
     return _changes([figure], going_on)
+
+
+def of_rules(rows: Iterable[Mapping[str, Any]], going_on: frozenset[str]) -> list[Trouble]:
+    """Give what begins and ends with rules of unlock checks.
+
+    Args:
+        rows: one for each version that canaries use: platform, name, version, state ("fine", "stale",
+            "unknown"), vantages, doubting.
+        going_on: topics that began and did not end; what no canary uses any more ends.
+    """
+    figures = [_rule(row) for row in rows]
+    topics = {f"{each.kind}/{each.subject}" for each in figures}
+    for topic in sorted(going_on - topics):
+        kind, _, subject = topic.partition("/")
+        if kind == _STALE:
+            says = f"no canary uses rule {subject} any more, or it is voided"
+            figures.append(_Figure(_STALE, subject, "warning", bad=False, well=True, says=says, data={}))
+    return _changes(figures, going_on)
+
+
+def _rule(row: Mapping[str, Any]) -> _Figure:
+    stale, subject = row["state"] == "stale", f"{row['platform']}@{row['version']}"
+    says = (
+        f"rule {subject} does not know what {row['name']} answers any more: inconclusive in a row at "
+        f"{row['doubting']} of {row['vantages']} vantages, where no exit is at fault; it judges no server "
+        "until it is mended"
+        if stale
+        else f"rule {subject} knows what {row['name']} answers"
+    )
+    data = {name: row[name] for name in ("platform", "version", "vantages", "doubting")}
+    return _Figure(_STALE, subject, "warning", stale, row["state"] == "fine", says, data)
 
 
 def _changes(figures: Iterable[_Figure], going_on: frozenset[str]) -> list[Trouble]:

@@ -13,9 +13,10 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from sonde_collector.read import unlock
 from sonde_collector.read.api.parameters import Number, Parameter, Text
 from sonde_collector.read.api.reader import Connection
-from sonde_collector.read.lookup import rows
+from sonde_collector.read.lookup import Row, like, rows
 
 TEXT = CONTENT_TYPE_LATEST
 _DAY_S = 86_400
@@ -36,12 +37,14 @@ class Group:
         total: the query that counts its series.
         labels: columns that are labels.
         metrics: column -> (name, help).
+        info: name, help, and the columns that are labels of it alone; its value is 1.
     """
 
     rows: str
     total: str
     labels: Sequence[str]
     metrics: Mapping[str, tuple[str, str]]
+    info: tuple[str, str, Sequence[str]] | None = None
 
 
 _HEALTH = "Judged from all vantages: 2 healthy, 1 degraded, 0 unhealthy, -1 unknown"
@@ -76,6 +79,20 @@ TARGETS = Group(
         "age_seconds": ("sonde_target_age_seconds", "Since the last check was measured"),
     },
 )
+UNLOCKS = Group(
+    "unlock_matrix",
+    "unlock_matrix_total",
+    ("server", "provider", "country", "platform", "protocol", "family"),
+    {
+        "_open": ("sonde_unlock_open", "Whether the last check found the platform open, where it could tell"),
+        "age_s": ("sonde_unlock_age_seconds", "Since the last check was made"),
+    },
+    (
+        "sonde_unlock_info",
+        "What the last check says",
+        ("verdict", "region", "via", "vantage", "rule_version"),
+    ),
+)
 
 
 def exposition(conn: Connection, values: Mapping[str, Any], most: int) -> bytes:
@@ -86,12 +103,8 @@ def exposition(conn: Connection, values: Mapping[str, Any], most: int) -> bytes:
         return generate_latest(registry)
 
 
-def like(glob: str | None) -> str | None:
-    """Give a glob of * and ? as a LIKE pattern. **Pure**."""
-    if glob is None:
-        return None
-    escaped = "".join(f"\\{letter}" if letter in "\\%_" else letter for letter in glob)
-    return escaped.replace("*", "%").replace("?", "_")
+def _label(value: Any) -> str:
+    return "" if value is None else str(value)
 
 
 class _Series(Collector):
@@ -129,6 +142,8 @@ class _Series(Collector):
             yield self._health(kind)
         for kind in wanted:
             yield self._group(SERVERS if kind == "server" else TARGETS)
+        if self._wants["server"]:
+            yield self._group(UNLOCKS)
 
     def _health(self, kind: str) -> tuple[list[Metric], int]:
         asked = {"object": kind, "key": self._asked[kind], "limit": self._left}
@@ -143,14 +158,25 @@ class _Series(Collector):
             column: GaugeMetricFamily(name, about, labels=group.labels)
             for column, (name, about) in group.metrics.items()
         }
-        asked = {**self._asked, "limit": self._left}
-        for row in rows(self._conn, group.rows, asked):
-            labels = [row[label] for label in group.labels]
+        asked = {**unlock.ALL, **self._asked, "limit": self._left}
+        found = rows(self._conn, group.rows, asked)
+        for row in found:
+            labels = [_label(row[label]) for label in group.labels]
             for column, family in families.items():
                 if row[column] is not None and self._left > 0:
                     family.add_metric(labels, float(row[column]))
                     self._left -= 1
-        return list(families.values()), self._total(group.total, asked)
+        infos = [] if group.info is None else [self._info(group.labels, *group.info, found)]
+        return [*families.values(), *infos], self._total(group.total, asked)
+
+    def _info(
+        self, labels: Sequence[str], name: str, about: str, more: Sequence[str], found: Sequence[Row]
+    ) -> Metric:
+        info = GaugeMetricFamily(name, about, labels=(*labels, *more))
+        for row in found[: max(self._left, 0)]:
+            info.add_metric([_label(row[label]) for label in (*labels, *more)], 1.0)
+        self._left -= len(info.samples)
+        return info
 
     def _total(self, name: str, asked: Mapping[str, Any]) -> int:
         ((count,),) = (row.values() for row in rows(self._conn, name, dict(asked)))

@@ -75,6 +75,14 @@ def find(conn: psycopg.Connection, kind: str, name: str) -> int:
     return int(row[0])
 
 
+def like(glob: str | None) -> str | None:
+    """Give a glob of * and ? as a LIKE pattern. **Pure**."""
+    if glob is None:
+        return None
+    escaped = "".join(f"\\{letter}" if letter in "\\%_" else letter for letter in glob)
+    return escaped.replace("*", "%").replace("?", "_")
+
+
 def rows(conn: psycopg.Connection, name: str, values: dict[str, Any]) -> list[Row]:
     """Give what a named query answers."""
     with conn.cursor(row_factory=dict_row) as cursor:

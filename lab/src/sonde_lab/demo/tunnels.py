@@ -1,5 +1,6 @@
 """The demo's world with tunnels: the lab's virtual internet, its provider's files, and its truth."""
 
+import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -9,17 +10,21 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
-from sonde_lab.demo import screen
+from sonde_lab.demo import screen, unlocks
 from sonde_lab.demo.files import NOTICES, toml
 from sonde_lab.demo.outage import Outage
 from sonde_lab.demo.screen import Truth
+from sonde_lab.demo.unlocks import Matrix
 from sonde_lab.demo.watch import Tunnel, View
 from sonde_lab.demo.webhook import Heard
 from sonde_lab.demo.world import Launch, StartChild
 from sonde_lab.lab import Lab
 from sonde_lab.programs import LabError
+from sonde_lab.world import packed
 
-CREDENTIALS = ("lab-wg", "lab-ovpn", "lab-ike")
+CREDENTIALS = ("lab-wg", "lab-ovpn", "lab-ike", "lab-smart")
+KEYS = ("lab-wg", "lab-smart")
+"""Those that are keys, one for each vantage and server; the others are an account."""
 CITIES = {"sto": "Stockholm", "tok": "Tokyo", "fra": "Frankfurt", "ber": "Berlin", "chi": "Chicago"}
 """The provider's file names shorten cities to three letters."""
 CONNECT_RTTS = {"WireGuard": 1, "OpenVPN-UDP": 4, "OpenVPN-TCP": 5, "IKEv2": 6}
@@ -28,6 +33,8 @@ OUTAGE_OF = "ike-us"
 """Its handshakes need neither an account nor a tunnel, so they can be tried every few seconds."""
 _ALL_WITHIN_S = 120.0
 """By then each vantage has been through each server once, transfers in between or not."""
+_UNLOCK_WITHIN_S, _AFTER_OUTAGE_S = 60.0, 90.0
+"""By then each platform has been asked through each server, also through the one that goes down."""
 _TRUTH_EVERY_S = 5.0  # reading the records of every packet takes a while
 
 
@@ -45,6 +52,7 @@ class Tunnels:
         self._truth_at = 0.0
         self._since_s = 0.0
         self._outage: Outage | None = None
+        self._rule_key = ""
 
     @property
     def vantages(self) -> tuple[str, ...]:
@@ -64,8 +72,9 @@ class Tunnels:
         """
         if os.geteuid() != 0:
             raise LabError("it would come up, but tunnels need root")
-        print("starting the virtual internet: 2 vantages, 5 VPN servers, origins")
+        print("starting the virtual internet: 2 vantages, 5 VPN servers, origins, streaming platforms")
         self._lab = stack.enter_context(Lab.up(self._folder / "lab", faults=False))
+        self._rule_key = packed.write(self._folder / unlocks.PACK, enabled=True)
         self._since_s = time.time()
         self._look()
 
@@ -82,12 +91,13 @@ class Tunnels:
             parts.append(
                 f"[credential.{name}]\nprofiles = {toml(folder if folder.exists() else lab.profiles / name)}"
             )
-            if name != "lab-wg":
+            if name not in KEYS:
                 account = self._truth["credentials"]["lab"]
                 parts[-1] += "".join(
                     f"\n{file} = {toml(lab.folder / account[file])}"
                     for file in ("username_file", "password_file")
                 )
+        parts.append(unlocks.agent(self._folder, self._rule_key, lab.folder, self._truth["origin"]["world"]))
         return "\n\n".join(parts) + "\n"
 
     def launch(self, vantage: str, argv: Sequence[str | Path]) -> Launch:
@@ -120,6 +130,11 @@ class Tunnels:
             )
             if not there
         ]
+        lines += self._matrix(view).wrong()
+        if seconds is None or seconds >= _UNLOCK_WITHIN_S:
+            lines += self._matrix(view).absent(
+                self._down if (seconds or _AFTER_OUTAGE_S) < _AFTER_OUTAGE_S else ""
+            )
         if seconds is not None and seconds < _ALL_WITHIN_S:
             return lines
         return lines + [
@@ -133,7 +148,22 @@ class Tunnels:
         """Tunnels beside their truth, and endpoints."""
         if time.time() - self._truth_at > _TRUTH_EVERY_S:
             self._look()
-        return Group(screen.tunnels(view, self._true), screen.endpoints(view))
+        return Group(screen.tunnels(view, self._true), self._matrix(view).table(), screen.endpoints(view))
+
+    def _names(self) -> dict[str, str]:
+        """Give the inventory's key of each way, by the lab's."""
+        ways = (*self._truth["servers"], self._truth["smart"])
+        return {way["key"]: f"lab-{_stem(way)}" for way in ways}
+
+    def _matrix(self, view: View) -> Matrix:
+        """While a server is down, that a platform can't be reached through it is true."""
+        seen = [one for one in view.unlocks if (one.target, one.verdict) != (self._down, "network_error")]
+        return Matrix(seen, unlocks.true_of(self._truth, self._names()), self.vantages)
+
+    @property
+    def _down(self) -> str:
+        """What the inventory calls the server that is or was down; "" = none was."""
+        return self._names()[OUTAGE_OF] if self._outage is not None and self._outage.happened else ""
 
     @property
     def _running(self) -> Lab:
@@ -146,7 +176,11 @@ class Tunnels:
 
     def _true(self, line: Tunnel) -> Truth | None:
         for server in self._truth["servers"]:
-            if line.target.endswith(_stem(server)) and line.protocol == server["protocol"]:
+            names = {
+                _stem(server),
+                _stem(self._truth["smart"]) if server["key"] == self._truth["smart"]["server"] else "",
+            }
+            if line.target.removeprefix("lab-") in names and line.protocol == server["protocol"]:
                 ways = server["line"][line.vantage].values()
                 recorded = [way["p50_ms"] for way in ways]
                 return Truth(
@@ -189,7 +223,7 @@ monthly_gb = 20000
             f"""\
 [[provider.account]]
 key = "{name}"
-sessions = {2 * len(truth["vantages"]) if name == "lab-wg" else truth["credentials"]["lab"]["sessions"]}
+sessions = {2 * len(truth["vantages"]) if name in KEYS else truth["credentials"]["lab"]["sessions"]}
 
 [[provider.source]]
 path = {toml(profiles / name)}
@@ -202,7 +236,11 @@ cities = {{ {cities} }}
     parts.append(
         _TARGETS.format(address=origin["addresses"]["origin"][0], ca=toml(profiles.parent / origin["ca"]))
     )
-    parts.append(_PLANS.format(**origin))
+    parts.append(
+        _PLANS.format(
+            **origin, unlock=unlocks.PLAN, fast=json.dumps(["*-wg-*", "*-udp-*", "*-tcp-*", "*-ike-*"])
+        )
+    )
     return "\n".join(parts)
 
 
@@ -228,12 +266,13 @@ targets = "*"
 every = "5s"
 timeout = "4s"
 
-# Through every server: connect, ping through the tunnel and directly, look at the exit.
+# Through every server: connect, ping through the tunnel and directly, look at the exit, and ask streaming
+# platforms what they make of it; a vantage asks them directly too.
 [[plan]]
 key = "tunnels"
-checks = ["connection", "ping"]
+checks = ["connection", "ping", "unlock"]
 servers = "*"
-every = "30s"
+every = "40s"
 
 [plan.connection]
 handshake_timeout = "8s"
@@ -243,7 +282,7 @@ exit_url = "{ip_url}"
 count = 20
 spacing = "100ms"
 wait = "1s"
-
+{unlock}
 # Is it there? A handshake alone, often, of the server that goes down for a while.
 [[plan]]
 key = "watch"
@@ -259,7 +298,7 @@ handshake_timeout = "2s"
 [[plan]]
 key = "speed"
 checks = ["connection", "throughput"]
-servers = "*"
+servers = {fast}
 every = "2m"
 
 [plan.connection]

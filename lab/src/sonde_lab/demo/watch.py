@@ -54,6 +54,25 @@ WINDOW edge AS (PARTITION BY e.probe_id, e.target_id, e.address)
 ORDER BY v.code, t.key, e.address, e.measured_at DESC
 """
 
+# The newest unlock check of each vantage, server and platform by IPv4; without a server it asked directly.
+# A network error says nothing of a platform, as the server may just be down: other answers go before it.
+_UNLOCK = """
+SELECT DISTINCT ON (target, p.slug, v.code)
+       v.code AS vantage, c.target, p.slug AS platform, c.checked_at AS measured_at, c.verdict, c.scope,
+       c.region, c.via
+FROM (
+  SELECT k.key AS target, s.probe_id, s.platform_id, s.checked_at, s.verdict, s.scope, s.region, s.via
+  FROM streaming_checks s JOIN sonde.server_keys k USING (server_id)
+  WHERE s.checked_at >= %(since)s AND s.family = 4 AND s.failure IS NULL
+  UNION ALL
+  SELECT NULL, probe_id, platform_id, checked_at, verdict, scope, region, via
+  FROM sonde.canary_checks WHERE checked_at >= %(since)s AND family = 4 AND failure IS NULL
+) c
+JOIN probe_locations v ON v.id = c.probe_id
+JOIN streaming_platforms p ON p.id = c.platform_id
+ORDER BY target, p.slug, v.code, c.verdict = 'network_error', c.checked_at DESC
+"""
+
 _COUNTS = """
 SELECT v.code AS vantage, c.name AS table, c.rows
 FROM (
@@ -62,6 +81,12 @@ FROM (
   UNION ALL
   SELECT probe_id, 'sonde.endpoint_checks', count(*) FROM sonde.endpoint_checks
   WHERE measured_at >= %(since)s GROUP BY probe_id
+  UNION ALL
+  SELECT probe_id, 'streaming_checks', count(*) FROM streaming_checks
+  WHERE checked_at >= %(since)s GROUP BY probe_id
+  UNION ALL
+  SELECT probe_id, 'sonde.canary_checks', count(*) FROM sonde.canary_checks
+  WHERE checked_at >= %(since)s GROUP BY probe_id
   UNION ALL
   SELECT probe_id, 'sonde.vantage_health', count(*) FROM sonde.vantage_health
   WHERE measured_at >= %(since)s GROUP BY probe_id
@@ -139,6 +164,20 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Unlock:
+    """The newest answer of one platform to one vantage; `target` is None where it asked directly."""
+
+    vantage: str
+    target: str | None
+    platform: str
+    measured_at: datetime
+    verdict: str
+    scope: str | None
+    region: str | None
+    via: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Count:
     """Rows of one vantage in one table."""
 
@@ -155,6 +194,7 @@ class View:
         pings: by vantage and server, direct.
         tunnels: by server, protocol and vantage.
         endpoints: by vantage, target and address.
+        unlocks: by server, platform and vantage, IPv4 alone.
         counts: by vantage and table; a table without rows is left out.
         rejected: results that could not become rows.
         now: the database's clock.
@@ -163,6 +203,7 @@ class View:
     pings: list[Ping]
     tunnels: list[Tunnel]
     endpoints: list[Endpoint]
+    unlocks: list[Unlock]
     counts: list[Count]
     rejected: int
     now: datetime
@@ -175,7 +216,12 @@ class View:
     @property
     def newest(self) -> datetime | None:
         """When the newest result was measured; None before the first."""
-        lines: tuple[Ping | Tunnel | Endpoint, ...] = (*self.pings, *self.tunnels, *self.endpoints)
+        lines: tuple[Ping | Tunnel | Endpoint | Unlock, ...] = (
+            *self.pings,
+            *self.tunnels,
+            *self.endpoints,
+            *self.unlocks,
+        )
         return max((line.measured_at for line in lines), default=None)
 
 
@@ -190,6 +236,7 @@ def look(connection: psycopg.Connection, since: datetime) -> View:
             pings=connection.cursor(row_factory=class_row(Ping)).execute(_PING, given).fetchall(),
             tunnels=connection.cursor(row_factory=class_row(Tunnel)).execute(_TUNNEL, given).fetchall(),
             endpoints=connection.cursor(row_factory=class_row(Endpoint)).execute(_ENDPOINT, given).fetchall(),
+            unlocks=connection.cursor(row_factory=class_row(Unlock)).execute(_UNLOCK, given).fetchall(),
             counts=connection.cursor(row_factory=class_row(Count)).execute(_COUNTS, given).fetchall(),
             rejected=rejected[0] if rejected else 0,
             now=now[0] if now else since,

@@ -26,7 +26,7 @@ from sonde_proto.v1 import control_pb2 as sonde__proto_dot_v1_dot_control__pb2
 from sonde_proto.v1 import results_pb2 as sonde__proto_dot_v1_dot_results__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsonde_proto/v1/tunnel.proto\x12\x08sonde.v1\x1a\x1csonde_proto/v1/control.proto\x1a\x1csonde_proto/v1/results.proto\"\x97\x01\n\rHelperRequest\x12$\n\x04open\x18\x01 \x01(\x0b\x32\x14.sonde.v1.OpenTunnelH\x00\x12-\n\x08\x64\x65scribe\x18\x02 \x01(\x0b\x32\x19.sonde.v1.DescribeProfileH\x00\x12&\n\x04host\x18\x03 \x01(\x0b\x32\x16.sonde.v1.DescribeHostH\x00\x42\t\n\x07request\"\x0e\n\x0c\x44\x65scribeHost\"6\n\x0f\x44\x65scribeProfile\x12\x12\n\ncredential\x18\x01 \x01(\t\x12\x0f\n\x07profile\x18\x02 \x01(\t\"\xc8\x01\n\nOpenTunnel\x12\x12\n\ncredential\x18\x01 \x01(\t\x12\x0f\n\x07profile\x18\x02 \x01(\t\x12\x1e\n\x05place\x18\x03 \x01(\x0b\x32\x0f.sonde.v1.Place\x12\x0e\n\x06\x66\x61mily\x18\x04 \x01(\r\x12\x14\n\x0chandshake_ms\x18\x05 \x01(\r\x12\x0f\n\x07\x62\x61\x63kend\x18\x06 \x01(\t\x12\x10\n\x08\x65xit_url\x18\x07 \x01(\t\x12\x1e\n\x06inside\x18\x08 \x03(\x0b\x32\x0e.sonde.v1.Task\x12\x0c\n\x04hold\x18\t \x01(\x08\"\xa3\x02\n\x0bHelperEvent\x12(\n\tdescribed\x18\x01 \x01(\x0b\x32\x13.sonde.v1.DescribedH\x00\x12$\n\x05stage\x18\x02 \x01(\x0b\x32\x13.sonde.v1.StageDoneH\x00\x12 \n\x02up\x18\x03 \x01(\x0b\x32\x12.sonde.v1.TunnelUpH\x00\x12\"\n\x06result\x18\x04 \x01(\x0b\x32\x10.sonde.v1.ResultH\x00\x12$\n\x04task\x18\x05 \x01(\x0b\x32\x14.sonde.v1.InsideTaskH\x00\x12&\n\x05\x65nded\x18\x06 \x01(\x0b\x32\x15.sonde.v1.TunnelEndedH\x00\x12\'\n\x04host\x18\x07 \x01(\x0b\x32\x17.sonde.v1.HostDescribedH\x00\x42\x07\n\x05\x65vent\"J\n\rHostDescribed\x12(\n\x08\x62\x61\x63kends\x18\x01 \x03(\x0b\x32\x16.sonde.v1.BackendState\x12\x0f\n\x07tunnels\x18\x02 \x01(\r\"+\n\x0c\x42\x61\x63kendState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05lacks\x18\x02 \x01(\t\"I\n\tDescribed\x12\x10\n\x08protocol\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12\x0e\n\x06key_id\x18\x04 \x01(\t\"\x19\n\nInsideTask\x12\x0b\n\x03key\x18\x01 \x01(\t\"7\n\tStageDone\x12\x1e\n\x05stage\x18\x01 \x01(\x0e\x32\x0f.sonde.v1.Stage\x12\n\n\x02ms\x18\x02 \x01(\x02\"\xec\x01\n\x08TunnelUp\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\x16\n\x0eserver_address\x18\x02 \x01(\t\x12\x13\n\x0bserver_port\x18\x03 \x01(\r\x12\x0e\n\x06\x66\x61mily\x18\x04 \x01(\r\x12\x15\n\rconnection_ms\x18\x05 \x01(\x02\x12\x10\n\x08setup_ms\x18\x06 \x01(\x02\x12\x11\n\taddresses\x18\x07 \x03(\t\x12\x0f\n\x07gateway\x18\x08 \x01(\t\x12\x0b\n\x03\x64ns\x18\t \x03(\t\x12\x0b\n\x03mtu\x18\n \x01(\r\x12\x14\n\x0c\x65xit_address\x18\x0b \x01(\t\x12\x15\n\rfirst_byte_ms\x18\x0c \x01(\x02\"v\n\x0bTunnelEnded\x12\"\n\x07\x66\x61ilure\x18\x01 \x01(\x0e\x32\x11.sonde.v1.Failure\x12\x1e\n\x05stage\x18\x02 \x01(\x0e\x32\x0f.sonde.v1.Stage\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x13\n\x0bteardown_ms\x18\x04 \x01(\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsonde_proto/v1/tunnel.proto\x12\x08sonde.v1\x1a\x1csonde_proto/v1/control.proto\x1a\x1csonde_proto/v1/results.proto\"\x97\x01\n\rHelperRequest\x12$\n\x04open\x18\x01 \x01(\x0b\x32\x14.sonde.v1.OpenTunnelH\x00\x12-\n\x08\x64\x65scribe\x18\x02 \x01(\x0b\x32\x19.sonde.v1.DescribeProfileH\x00\x12&\n\x04host\x18\x03 \x01(\x0b\x32\x16.sonde.v1.DescribeHostH\x00\x42\t\n\x07request\"\x0e\n\x0c\x44\x65scribeHost\"6\n\x0f\x44\x65scribeProfile\x12\x12\n\ncredential\x18\x01 \x01(\t\x12\x0f\n\x07profile\x18\x02 \x01(\t\"\xd7\x01\n\nOpenTunnel\x12\x12\n\ncredential\x18\x01 \x01(\t\x12\x0f\n\x07profile\x18\x02 \x01(\t\x12\x1e\n\x05place\x18\x03 \x01(\x0b\x32\x0f.sonde.v1.Place\x12\x0e\n\x06\x66\x61mily\x18\x04 \x01(\r\x12\x14\n\x0chandshake_ms\x18\x05 \x01(\r\x12\x0f\n\x07\x62\x61\x63kend\x18\x06 \x01(\t\x12\x10\n\x08\x65xit_url\x18\x07 \x01(\t\x12\x1e\n\x06inside\x18\x08 \x03(\x0b\x32\x0e.sonde.v1.Task\x12\x0c\n\x04hold\x18\t \x01(\x08\x12\r\n\x05watch\x18\n \x01(\x08\"\xc9\x02\n\x0bHelperEvent\x12(\n\tdescribed\x18\x01 \x01(\x0b\x32\x13.sonde.v1.DescribedH\x00\x12$\n\x05stage\x18\x02 \x01(\x0b\x32\x13.sonde.v1.StageDoneH\x00\x12 \n\x02up\x18\x03 \x01(\x0b\x32\x12.sonde.v1.TunnelUpH\x00\x12\"\n\x06result\x18\x04 \x01(\x0b\x32\x10.sonde.v1.ResultH\x00\x12$\n\x04task\x18\x05 \x01(\x0b\x32\x14.sonde.v1.InsideTaskH\x00\x12&\n\x05\x65nded\x18\x06 \x01(\x0b\x32\x15.sonde.v1.TunnelEndedH\x00\x12\'\n\x04host\x18\x07 \x01(\x0b\x32\x17.sonde.v1.HostDescribedH\x00\x12$\n\x07watched\x18\x08 \x01(\x0b\x32\x11.sonde.v1.WatchedH\x00\x42\x07\n\x05\x65vent\"&\n\x07Watched\x12\r\n\x05piece\x18\x01 \x01(\x0c\x12\x0c\n\x04last\x18\x02 \x01(\x08\"J\n\rHostDescribed\x12(\n\x08\x62\x61\x63kends\x18\x01 \x03(\x0b\x32\x16.sonde.v1.BackendState\x12\x0f\n\x07tunnels\x18\x02 \x01(\r\"+\n\x0c\x42\x61\x63kendState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05lacks\x18\x02 \x01(\t\"I\n\tDescribed\x12\x10\n\x08protocol\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12\x0e\n\x06key_id\x18\x04 \x01(\t\"\x19\n\nInsideTask\x12\x0b\n\x03key\x18\x01 \x01(\t\"7\n\tStageDone\x12\x1e\n\x05stage\x18\x01 \x01(\x0e\x32\x0f.sonde.v1.Stage\x12\n\n\x02ms\x18\x02 \x01(\x02\"\xec\x01\n\x08TunnelUp\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\x16\n\x0eserver_address\x18\x02 \x01(\t\x12\x13\n\x0bserver_port\x18\x03 \x01(\r\x12\x0e\n\x06\x66\x61mily\x18\x04 \x01(\r\x12\x15\n\rconnection_ms\x18\x05 \x01(\x02\x12\x10\n\x08setup_ms\x18\x06 \x01(\x02\x12\x11\n\taddresses\x18\x07 \x03(\t\x12\x0f\n\x07gateway\x18\x08 \x01(\t\x12\x0b\n\x03\x64ns\x18\t \x03(\t\x12\x0b\n\x03mtu\x18\n \x01(\r\x12\x14\n\x0c\x65xit_address\x18\x0b \x01(\t\x12\x15\n\rfirst_byte_ms\x18\x0c \x01(\x02\"v\n\x0bTunnelEnded\x12\"\n\x07\x66\x61ilure\x18\x01 \x01(\x0e\x32\x11.sonde.v1.Failure\x12\x1e\n\x05stage\x18\x02 \x01(\x0e\x32\x0f.sonde.v1.Stage\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x13\n\x0bteardown_ms\x18\x04 \x01(\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,21 +40,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DESCRIBEPROFILE']._serialized_start=271
   _globals['_DESCRIBEPROFILE']._serialized_end=325
   _globals['_OPENTUNNEL']._serialized_start=328
-  _globals['_OPENTUNNEL']._serialized_end=528
-  _globals['_HELPEREVENT']._serialized_start=531
-  _globals['_HELPEREVENT']._serialized_end=822
-  _globals['_HOSTDESCRIBED']._serialized_start=824
-  _globals['_HOSTDESCRIBED']._serialized_end=898
-  _globals['_BACKENDSTATE']._serialized_start=900
-  _globals['_BACKENDSTATE']._serialized_end=943
-  _globals['_DESCRIBED']._serialized_start=945
-  _globals['_DESCRIBED']._serialized_end=1018
-  _globals['_INSIDETASK']._serialized_start=1020
-  _globals['_INSIDETASK']._serialized_end=1045
-  _globals['_STAGEDONE']._serialized_start=1047
-  _globals['_STAGEDONE']._serialized_end=1102
-  _globals['_TUNNELUP']._serialized_start=1105
-  _globals['_TUNNELUP']._serialized_end=1341
-  _globals['_TUNNELENDED']._serialized_start=1343
-  _globals['_TUNNELENDED']._serialized_end=1461
+  _globals['_OPENTUNNEL']._serialized_end=543
+  _globals['_HELPEREVENT']._serialized_start=546
+  _globals['_HELPEREVENT']._serialized_end=875
+  _globals['_WATCHED']._serialized_start=877
+  _globals['_WATCHED']._serialized_end=915
+  _globals['_HOSTDESCRIBED']._serialized_start=917
+  _globals['_HOSTDESCRIBED']._serialized_end=991
+  _globals['_BACKENDSTATE']._serialized_start=993
+  _globals['_BACKENDSTATE']._serialized_end=1036
+  _globals['_DESCRIBED']._serialized_start=1038
+  _globals['_DESCRIBED']._serialized_end=1111
+  _globals['_INSIDETASK']._serialized_start=1113
+  _globals['_INSIDETASK']._serialized_end=1138
+  _globals['_STAGEDONE']._serialized_start=1140
+  _globals['_STAGEDONE']._serialized_end=1195
+  _globals['_TUNNELUP']._serialized_start=1198
+  _globals['_TUNNELUP']._serialized_end=1434
+  _globals['_TUNNELENDED']._serialized_start=1436
+  _globals['_TUNNELENDED']._serialized_end=1554
 # @@protoc_insertion_point(module_scope)

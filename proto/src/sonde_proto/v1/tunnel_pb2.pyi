@@ -108,6 +108,7 @@ class OpenTunnel(_message.Message):
     EXIT_URL_FIELD_NUMBER: _builtins.int
     INSIDE_FIELD_NUMBER: _builtins.int
     HOLD_FIELD_NUMBER: _builtins.int
+    WATCH_FIELD_NUMBER: _builtins.int
     credential: _builtins.str
     """[credential.NAME] of the helper's own copy of agent.toml"""
     profile: _builtins.str
@@ -119,6 +120,8 @@ class OpenTunnel(_message.Message):
     exit_url: _builtins.str
     hold: _builtins.bool
     """stay open after the tasks, until the connection ends"""
+    watch: _builtins.bool
+    """a person watches: tell what unlock checks exchange"""
     @_builtins.property
     def place(self) -> _control_pb2.Place:
         """only with that credential's template"""
@@ -139,10 +142,11 @@ class OpenTunnel(_message.Message):
         exit_url: _builtins.str = ...,
         inside: _abc.Iterable[_control_pb2.Task] | None = ...,
         hold: _builtins.bool = ...,
+        watch: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "credential", b"credential", "exit_url", b"exit_url", "family", b"family", "handshake_ms", b"handshake_ms", "hold", b"hold", "inside", b"inside", "place", b"place", "profile", b"profile"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "credential", b"credential", "exit_url", b"exit_url", "family", b"family", "handshake_ms", b"handshake_ms", "hold", b"hold", "inside", b"inside", "place", b"place", "profile", b"profile", "watch", b"watch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -159,6 +163,7 @@ class HelperEvent(_message.Message):
     TASK_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
     HOST_FIELD_NUMBER: _builtins.int
+    WATCHED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def described(self) -> Global___Described: ...
     @_builtins.property
@@ -177,6 +182,8 @@ class HelperEvent(_message.Message):
     def ended(self) -> Global___TunnelEnded: ...
     @_builtins.property
     def host(self) -> Global___HostDescribed: ...
+    @_builtins.property
+    def watched(self) -> Global___Watched: ...
     def __init__(
         self,
         *,
@@ -187,16 +194,42 @@ class HelperEvent(_message.Message):
         task: Global___InsideTask | None = ...,
         ended: Global___TunnelEnded | None = ...,
         host: Global___HostDescribed | None = ...,
+        watched: Global___Watched | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["described", b"described", "ended", b"ended", "event", b"event", "host", b"host", "result", b"result", "stage", b"stage", "task", b"task", "up", b"up"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["described", b"described", "ended", b"ended", "event", b"event", "host", b"host", "result", b"result", "stage", b"stage", "task", b"task", "up", b"up", "watched", b"watched"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["described", b"described", "ended", b"ended", "event", b"event", "host", b"host", "result", b"result", "stage", b"stage", "task", b"task", "up", b"up"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["described", b"described", "ended", b"ended", "event", b"event", "host", b"host", "result", b"result", "stage", b"stage", "task", b"task", "up", b"up", "watched", b"watched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["described", "stage", "up", "result", "task", "ended", "host"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["described", "stage", "up", "result", "task", "ended", "host", "watched"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___HelperEvent: _TypeAlias = HelperEvent  # noqa: Y015
+
+@_typing.final
+class Watched(_message.Message):
+    """One exchange of an unlock check, as a JSON object, scrubbed; in pieces, because bodies are longer than a frame."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIECE_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    piece: _builtins.bytes
+    last: _builtins.bool
+    """the object is whole"""
+    def __init__(
+        self,
+        *,
+        piece: _builtins.bytes = ...,
+        last: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last", b"last", "piece", b"piece"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Watched: _TypeAlias = Watched  # noqa: Y015
 
 @_typing.final
 class HostDescribed(_message.Message):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import time
 from collections.abc import AsyncIterator
 
 from sonde_agent.checks.base import Check, CheckImpossible, Context
-from sonde_agent.checks.connection.pure import LONGEST_DETAIL, row_of
+from sonde_agent.checks.connection.pure import LONGEST_DETAIL, row_of, unlock_rows
 from sonde_agent.checks.connection.verdict import OURS, Course
+from sonde_agent.checks.unlock.resting import hold, note
 from sonde_agent.net.dial import Deadline
 from sonde_agent.net.resolve import family_of, host_lacks, resolve
 from sonde_agent.tunnel.client import TunnelError, Tunnels
@@ -38,13 +40,14 @@ class ConnectionCheck:
         self._throughput = throughput
 
     async def run(self, task: control_pb2.Task, context: Context) -> list[pb.Result]:
-        """Measures once: first the row of the run, then the results of endpoint checks inside."""
+        """Measures once: first the row of the run, then the results of endpoint and unlock checks inside."""
         at_us = context.wall_us()
+        inside, held = hold(task.connection.inside, task.target, context.courtesy, at_us)
         try:
             course = await (
                 self._shake(task, context)
                 if task.connection.handshake_only
-                else _Run(task, context, self).go()
+                else _Run(task, inside, context, self).go()
             )
         except TunnelError as error:
             failed = self.failed(task, error.failure, pb.STAGE_NONE, at_us)
@@ -52,7 +55,15 @@ class ConnectionCheck:
             return [failed]
         row = row_of(task.connection, course)
         headline = pb.Result(measured_at_us=at_us, target=task.target, performance=row)
-        return [headline, *(result for _, result in course.inside if result.HasField("endpoint"))]
+        endpoints = [result for _, result in course.inside if result.HasField("endpoint")]
+        unlocks = unlock_rows(row, course)
+        note(unlocks, task.target, context.courtesy)
+        if row.connection_success:
+            for one in held:
+                one.protocol, one.credential = row.protocol, row.credential
+            unlocks += held
+        rows = [pb.Result(measured_at_us=at_us, target=task.target, unlock=one) for one in unlocks]
+        return [headline, *endpoints, *rows]
 
     def failed(
         self,
@@ -110,8 +121,16 @@ class ConnectionCheck:
 class _Run:
     """One run."""
 
-    def __init__(self, task: control_pb2.Task, context: Context, check: ConnectionCheck) -> None:
+    def __init__(
+        self,
+        task: control_pb2.Task,
+        inside: list[control_pb2.Task],
+        context: Context,
+        check: ConnectionCheck,
+    ) -> None:
         self._task, self._spec, self._context, self._check = task, task.connection, context, check
+        self._inside = inside
+        self._pieces = bytearray()
         self._kinds = {one.key: one.WhichOneof("spec") or "" for one in self._spec.inside}
         self._doing = ""
         self._pinged = ""
@@ -181,7 +200,8 @@ class _Run:
             family=spec.family,
             handshake_ms=spec.handshake_ms,
             exit_url=spec.exit_url,
-            inside=spec.inside,
+            inside=self._inside,
+            watch=self._context.watch is not None,
         )
         async with tunnels.open(request) as events:
             await self._follow(events, beside)
@@ -194,14 +214,13 @@ class _Run:
                     course.stages[event.stage.stage] = event.stage.ms
                 case "up":
                     course.up = event.up
-                    if not self._spec.direct_host and event.up.server_address != self._pinged:
-                        beside.create_task(self._ping(event.up.server_address))
-                    if event.up.exit_address:
-                        beside.create_task(self._learn_own(event.up.exit_address))
+                    self._begin_beside(event.up, beside)
                 case "task":
                     self._doing = event.task.key
                 case "result":
                     course.inside.append((self._kinds.get(self._doing, ""), event.result))
+                case "watched":
+                    self._watch(event.watched)
                 case "ended":
                     course.ended = event.ended
                     if course.up is None and event.ended.stage == pb.STAGE_FIRST_BYTE:
@@ -209,6 +228,19 @@ class _Run:
                 case _:
                     continue
             self._say(event)
+
+    def _begin_beside(self, up: tunnel_pb2.TunnelUp, beside: asyncio.TaskGroup) -> None:
+        """Begin what is measured without the tunnel as soon as it stands."""
+        if not self._spec.direct_host and up.server_address != self._pinged:
+            beside.create_task(self._ping(up.server_address))
+        if up.exit_address:
+            beside.create_task(self._learn_own(up.exit_address))
+
+    def _watch(self, watched: tunnel_pb2.Watched) -> None:
+        self._pieces += watched.piece
+        if watched.last and self._context.watch is not None:
+            self._context.watch(json.loads(self._pieces))
+            self._pieces.clear()
 
     async def _learn_own(self, exit_address: str) -> None:
         family = family_of(exit_address)

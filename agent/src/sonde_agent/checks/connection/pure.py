@@ -59,6 +59,24 @@ def row_of(spec: control_pb2.ConnectionSpec, course: Course) -> pb.Performance:
     return row
 
 
+def unlock_rows(row: pb.Performance, course: Course) -> list[pb.Unlock]:
+    """Give what unlock rules said through a tunnel that stood to the end; else nothing: it is no word on it.
+
+    **Pure.**
+
+    Args:
+        row: of the run.
+        course: what was seen of it.
+    """
+    broke = course.ended is not None and course.ended.failure
+    if not row.connection_success or row.failure == pb.FAILURE_LEAK or broke:
+        return []
+    told = [result.unlock for _, result in course.inside if result.HasField("unlock")]
+    for one in told:
+        one.protocol, one.credential = row.protocol, row.credential
+    return told
+
+
 def _tell_verdict(row: pb.Performance, verdict: Verdict) -> None:
     if verdict.connected is not None:
         row.connection_success = verdict.connected

@@ -75,7 +75,9 @@ def judge(course: Course) -> Verdict:
         words = f"the world sees {up.exit_address} through the tunnel, which is this host's own address"
         return Verdict(False, pb.FAILURE_LEAK, pb.STAGE_FIRST_BYTE, words)
     asked = [result for _, result in course.inside if _failure(result) not in OURS]
-    if asked and not up.first_byte_ms and not any(map(_came_through, asked)):
+    # That one platform gives no answer is no word on the tunnel; that one gives an answer is.
+    doubtful = [result for result in asked if not result.HasField("unlock")]
+    if doubtful and not up.first_byte_ms and not any(map(_came_through, asked)):
         words = "the tunnel is up, but nothing comes through it"
         return Verdict(False, pb.FAILURE_TIMEOUT, pb.STAGE_FIRST_BYTE, words)
     if course.ended is None:
@@ -121,13 +123,15 @@ def _stage(course: Course, ended: tunnel_pb2.TunnelEnded) -> pb.Stage.ValueType:
 
 
 def _failure(result: pb.Result) -> pb.Failure.ValueType:
-    return result.endpoint.failure if result.HasField("endpoint") else result.performance.failure
+    return getattr(result, result.WhichOneof("payload") or "performance").failure  # type: ignore[no-any-return]
 
 
 def _came_through(result: pb.Result) -> bool:
     """Whether anything came back; a refusal did."""
     if _failure(result) == pb.FAILURE_REFUSED:
         return True
+    if result.HasField("unlock"):
+        return result.unlock.exchanges > 0
     if result.HasField("endpoint"):
         return result.endpoint.ok or result.endpoint.stage > pb.STAGE_TRANSPORT
     row = result.performance

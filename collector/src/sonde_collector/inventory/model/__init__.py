@@ -1,6 +1,6 @@
 """The tables of fleet.toml: what each must satisfy in itself stands in its class."""
 
-from sonde_collector.inventory.model.checks import ConnectionPlan, PingPlan, ThroughputPlan
+from sonde_collector.inventory.model.checks import ConnectionPlan, PingPlan, ThroughputPlan, UnlockPlan
 from sonde_collector.inventory.model.health import FleetHealth, Health, ProviderHealth, TargetHealth
 from sonde_collector.inventory.model.maintenance import Maintenance
 from sonde_collector.inventory.model.notify import Notify
@@ -31,6 +31,7 @@ __all__ = [
     "Target",
     "TargetHealth",
     "ThroughputPlan",
+    "UnlockPlan",
     "Vantage",
     "doubles",
 ]

@@ -1,11 +1,19 @@
-"""[plan.ping], [plan.connection], [plan.throughput]: how a check is run."""
+"""[plan.ping], [plan.connection], [plan.throughput], [plan.unlock]: how a check is run."""
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import attrs
 
-from sonde_collector.inventory.model.rules import Family, doubles, http_url, is_address, no_space
+from sonde_collector.inventory.model.rules import (
+    Chosen,
+    Family,
+    Slug,
+    doubles,
+    http_url,
+    is_address,
+    no_space,
+)
 from sonde_proto.toml_config import between, duration_between, not_empty
 from sonde_proto.units import Duration, Size
 
@@ -126,6 +134,37 @@ class ThroughputPlan:
                 yield name, f'has no meaning for engine = "{engine}"'
         if fields.get("download") is False and fields.get("upload") is False:
             yield "download", "and upload can't both be false"
+
+
+@attrs.frozen
+class UnlockPlan:
+    """Unlock checks, through tunnels or directly.
+
+    Attributes:
+        platforms: slugs of rules, or "enabled": those that are shipped and on. A rule that is off is named.
+        families: a check for each.
+        canary: "direct": the vantages ask directly, too; or which of the plan's servers are known good.
+            Without one nobody can tell a stale rule from a blocked exit.
+        fast: no real platform is asked, as in a lab: runs may come close together.
+    """
+
+    platforms: Literal["enabled"] | Annotated[tuple[Slug, ...], not_empty] | None = None
+    families: Annotated[tuple[Family, ...], not_empty] = (4,)
+    canary: Literal["direct"] | Annotated[tuple[Annotated[str, not_empty], ...], not_empty] | None = None
+    fast: bool = False
+
+    @property
+    def canary_servers(self) -> Chosen | None:
+        """Which servers are known good; None = none are named."""
+        return None if self.canary == "direct" else self.canary
+
+    @classmethod
+    def problems(cls, fields: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+        """Give what the keys must satisfy together."""
+        for name in ("platforms", "families"):
+            values = fields.get(name)
+            for value in doubles(values if isinstance(values, tuple) else ()):
+                yield name, f"names {value} twice" if name == "families" else f'names "{value}" twice'
 
 
 _FOR: Mapping[str, tuple[str, ...]] = {

@@ -5,15 +5,16 @@ from typing import Annotated, Any, Literal
 
 import attrs
 
-from sonde_collector.inventory.model.checks import ConnectionPlan, PingPlan, ThroughputPlan
+from sonde_collector.inventory.model.checks import ConnectionPlan, PingPlan, ThroughputPlan, UnlockPlan
 from sonde_collector.inventory.model.provider import Protocol
 from sonde_collector.inventory.model.rules import Chosen, Key, doubles
 from sonde_proto.toml_config import between, duration_between, not_empty
-from sonde_proto.units import Duration
+from sonde_proto.units import Duration, format_duration
 
-Check = Literal["ping", "endpoint", "connection", "throughput"]
+Check = Literal["ping", "endpoint", "connection", "throughput", "unlock"]
 ON_SERVERS = ("ping", "connection", "throughput")
-"""Checks that measure servers; the others measure targets."""
+"""Checks that measure servers; "endpoint" measures targets, "unlock" is beside "connection" or alone."""
+_HOUR = 3600.0
 
 
 @attrs.frozen
@@ -21,7 +22,8 @@ class Plan:
     """Who runs what how often.
 
     With "connection" in checks a run is a tunnel to a server by one of its protocols: "ping" and "throughput"
-    run inside, and their direct baseline beside it. Without it they run directly.
+    run inside, and their direct baseline beside it; "unlock" runs inside. Without it they run directly, and
+    "unlock" is what the platforms say to the vantages themselves.
     """
 
     key: Key
@@ -37,6 +39,7 @@ class Plan:
     ping: PingPlan = attrs.Factory(PingPlan)
     connection: ConnectionPlan = attrs.Factory(ConnectionPlan)
     throughput: ThroughputPlan = attrs.Factory(ThroughputPlan)
+    unlock: UnlockPlan = attrs.Factory(UnlockPlan)
 
     @property
     def tunnels(self) -> bool:
@@ -47,6 +50,16 @@ class Plan:
     def loads(self) -> bool:
         """Whether its runs measure throughput."""
         return "throughput" in self.checks
+
+    @property
+    def unlocks(self) -> bool:
+        """Whether its runs ask streaming platforms."""
+        return "unlock" in self.checks
+
+    @property
+    def asks_directly(self) -> bool:
+        """Whether its vantages ask streaming platforms themselves, without a tunnel."""
+        return self.unlocks and (not self.tunnels or self.unlock.canary == "direct")
 
     @classmethod
     def problems(cls, fields: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -64,6 +77,8 @@ class Plan:
             yield from _tunnel(fields, checks)
         if "throughput" in checks and "throughput" in fields:
             yield from _load(fields, checks)
+        if "unlock" in checks:
+            yield from _unlock(fields, checks)
 
 
 def _chosen(fields: Mapping[str, Any], checks: tuple[str, ...]) -> Iterable[tuple[str, str]]:
@@ -85,7 +100,8 @@ def _needs(fields: Mapping[str, Any], checks: tuple[str, ...]) -> Iterable[tuple
         yield "vantages_per_server", f"has no meaning without {_or(ON_SERVERS)} in checks"
     if fields.get("protocols") is not None and "connection" not in checks:
         yield "protocols", 'has no meaning without "connection" in checks'
-    for name, default in (("connection", ConnectionPlan()), ("throughput", ThroughputPlan())):
+    defaults = (("connection", ConnectionPlan()), ("throughput", ThroughputPlan()), ("unlock", UnlockPlan()))
+    for name, default in defaults:
         if fields.get(name, default) != default and name not in checks:
             yield name, f'has no meaning without "{name}" in checks'
     ping = fields.get("ping", PingPlan())
@@ -103,7 +119,7 @@ def _tunnel(fields: Mapping[str, Any], checks: tuple[str, ...]) -> Iterable[tupl
         yield "ping.families", 'can be one only, with "connection": a tunnel run has one headline'
     connection = fields.get("connection", ConnectionPlan())
     if connection.handshake_only:
-        others = [f'"{check}"' for check in checks if check in ("ping", "throughput")]
+        others = [f'"{check}"' for check in checks if check in ("ping", "throughput", "unlock")]
         if others:
             yield "connection.handshake_only", f"makes no tunnel that {' or '.join(others)} could go through"
         if connection.exit_url:
@@ -127,6 +143,27 @@ def _load(fields: Mapping[str, Any], checks: tuple[str, ...]) -> Iterable[tuple[
             f"throughput.{name}",
             f'must hold "{{host}}", each server\'s own, or the plan choose one server: not "{where}"',
         )
+
+
+def _unlock(fields: Mapping[str, Any], checks: tuple[str, ...]) -> Iterable[tuple[str, str]]:
+    """Give what unlock checks lack, or can't be beside."""
+    if "connection" not in checks and len(checks) > 1:
+        yield "checks", '"unlock" goes through tunnels beside "connection", or directly in a plan of its own'
+    if "unlock" not in fields:
+        return
+    unlock = fields["unlock"]
+    if unlock.platforms is None:
+        what = 'slugs such as "netflix", or "enabled" for those that are shipped and on'
+        yield "unlock.platforms", f'is required for checks = ["unlock"]: {what}'
+    if "connection" not in checks and unlock.canary_servers is not None:
+        yield (
+            "unlock.canary",
+            'names servers, and without "connection" in checks there are none: it is direct',
+        )
+    every = fields.get("every")
+    if every is not None and every < _HOUR and not unlock.fast:
+        why = f'real platforms answer, not "{format_duration(every)}"; a lab says unlock.fast = true'
+        yield "every", f'must be at least "1h" for unlock checks, which {why}'
 
 
 def _or(checks: tuple[str, ...]) -> str:

@@ -12,6 +12,7 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 NAME = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
 )
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,29}")
 _DNS_TYPE = re.compile(r"[A-Z0-9]{1,10}")
 
 
@@ -107,6 +108,15 @@ def regex(text: str) -> str:
     return text
 
 
+def slug(text: str) -> str:
+    """Be a rule: the slug of a platform."""
+    if not _SLUG.fullmatch(text):
+        raise ValueError(
+            f'must be 1 to 30 small letters, digits and "-", such as "bbc-iplayer", not "{text}"'
+        )
+    return text
+
+
 def dns_type(text: str) -> str:
     """Be a rule: the name of a DNS record type."""
     if not _DNS_TYPE.fullmatch(text):
@@ -125,6 +135,7 @@ def dns_server(text: str) -> str:
 
 
 Key = Annotated[str, key(100)]
+Slug = Annotated[str, slug]
 Port = Annotated[int, between(1, 65_535)]
 Family = Literal[4, 6]
 # "*", or keys and globs over keys.

@@ -134,6 +134,17 @@ ALTER TABLE streaming_checks_seed
   ADD family SMALLINT,
   ADD rule_version TEXT,
   ADD evidence JSONB,
+  ADD scope TEXT,
+  ADD level TEXT,
+  ADD via TEXT,
+  ADD fidelity TEXT,
+  ADD exchanges INT,
+  ADD detail TEXT,
+  ADD protocol_id SMALLINT,
+  ADD credential TEXT,
+  ADD failure TEXT,
+  ADD stage TEXT,
+  ADD quality INT NOT NULL DEFAULT 0,
   ADD CONSTRAINT streaming_checks_seed_pkey PRIMARY KEY (server_id, platform_id, checked_at, stream_id, seq);
 
 -- name: adopt_attach

@@ -60,6 +60,12 @@ SELECT key, id FROM sonde.targets
 WHERE key = ANY(ARRAY(SELECT jsonb_array_elements_text(%(keys)s::jsonb)))
 ORDER BY id FOR KEY SHARE
 
+-- Platforms by slug, likewise.
+-- name: ingest_lock_platforms
+SELECT slug, id FROM streaming_platforms
+WHERE slug = ANY(ARRAY(SELECT jsonb_array_elements_text(%(keys)s::jsonb)))
+ORDER BY id FOR KEY SHARE
+
 -- Protocols by name.
 -- name: ingest_protocols
 SELECT name, id FROM protocols WHERE name = ANY(ARRAY(SELECT jsonb_array_elements_text(%(keys)s::jsonb)))

@@ -14,6 +14,11 @@ SELECT json_build_object(
     FROM cities c JOIN countries co ON co.id = c.country_id
   ),
   'protocols', (SELECT coalesce(json_object_agg(name, id), '{}') FROM protocols),
+  'platforms', (SELECT coalesce(json_agg(slug ORDER BY slug), '[]') FROM streaming_platforms),
+  'canaries', (
+    SELECT coalesce(json_agg(json_build_object('server', k.key, 'platforms', c.platforms) ORDER BY k.key), '[]')
+    FROM sonde.canary_servers c JOIN sonde.server_keys k ON k.server_id = c.server_id
+  ),
   'vantages', (
     SELECT coalesce(json_agg(json_build_object(
       'id', p.id, 'code', p.code, 'city', c.name, 'country', co.iso_code, 'provider', p.provider,
@@ -217,6 +222,18 @@ UPDATE sonde.targets SET spec = %(spec)s, is_active = true, updated_at = now() W
 
 -- name: inventory_deactivate_target
 UPDATE sonde.targets SET is_active = false, updated_at = now() WHERE key = %(key)s;
+
+-- name: inventory_add_platform
+INSERT INTO streaming_platforms (slug, name) VALUES (%(slug)s, %(name)s);
+
+-- name: inventory_add_canary
+INSERT INTO sonde.canary_servers (server_id, platforms) VALUES (%(server_id)s, %(platforms)s);
+
+-- name: inventory_change_canary
+UPDATE sonde.canary_servers SET platforms = %(platforms)s WHERE server_id = %(server_id)s;
+
+-- name: inventory_deactivate_canary
+DELETE FROM sonde.canary_servers WHERE server_id = %(server_id)s;
 
 -- name: inventory_add_plan
 INSERT INTO sonde.plans (key, spec) VALUES (%(key)s, %(spec)s);

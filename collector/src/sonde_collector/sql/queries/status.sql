@@ -51,10 +51,15 @@ SELECT t.name,
       SELECT FROM sonde.vantage_health WHERE measured_at > now() - t.age AND measured_at <= now() LIMIT 1000001) x)
     WHEN 'sonde.missed_runs' THEN (SELECT count(*) FROM (
       SELECT FROM sonde.missed_runs WHERE measured_at > now() - t.age AND measured_at <= now() LIMIT 1000001) x)
+    WHEN 'streaming_checks' THEN (SELECT count(*) FROM (
+      SELECT FROM streaming_checks WHERE checked_at > now() - t.age AND checked_at <= now() LIMIT 1000001) x)
+    WHEN 'sonde.canary_checks' THEN (SELECT count(*) FROM (
+      SELECT FROM sonde.canary_checks WHERE checked_at > now() - t.age AND checked_at <= now() LIMIT 1000001) x)
   END AS rows
 FROM (
   SELECT name, %(seconds)s::float8 * interval '1 second' AS age
-  FROM unnest(ARRAY['performance_logs', 'sonde.endpoint_checks', 'sonde.vantage_health', 'sonde.missed_runs']) name
+  FROM unnest(ARRAY['performance_logs', 'sonde.endpoint_checks', 'sonde.vantage_health', 'sonde.missed_runs',
+                    'streaming_checks', 'sonde.canary_checks']) name
 ) t;
 
 -- name: status_rejected

@@ -5,7 +5,8 @@ SELECT pg_advisory_xact_lock(hashtext('sonde'), hashtext('fleet watch'));
 -- Topics of the fleet's own troubles whose newest event is no end.
 SELECT topic FROM (
   SELECT DISTINCT ON (topic) topic, resolved FROM sonde.events
-  WHERE kind IN ('agent_silent', 'agent_clock', 'agent_spool', 'agent_certificate', 'results_rejected', 'disk_low')
+  WHERE kind IN ('agent_silent', 'agent_clock', 'agent_certificate', 'agent_spool', 'results_rejected', 'disk_low',
+                 'rule_stale')
     AND topic IS NOT NULL
   ORDER BY topic, id DESC
 ) AS newest WHERE NOT resolved;
@@ -29,6 +30,12 @@ LEFT JOIN (
   GROUP BY s.probe_id
 ) AS r ON r.probe_id = p.id
 ORDER BY p.code;
+
+-- name: watch_rules
+-- What canaries say of each rule version. Fifteen days: a plan runs once in seven at least, and two in a row count.
+SELECT p.slug AS platform, p.name, r.rule_version AS version, r.state, r.vantages, r.doubting
+FROM sonde.rule_states(now() - interval '15 days') r JOIN streaming_platforms p ON p.id = r.platform_id
+ORDER BY p.slug, r.rule_version;
 
 -- name: watch_events
 INSERT INTO sonde.events (kind, subject, detail, data, severity, topic, resolved)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sonde_collector.read.api.operation import Operation
-from sonde_collector.read.api.resources import fleet, ranking, servers, targets, trends
+from sonde_collector.read.api.resources import fleet, ranking, servers, targets, trends, unlock
 from sonde_collector.read.ranges import Kept
 
 
@@ -14,5 +14,6 @@ def operations(kept: Kept) -> Sequence[Operation]:
         *servers.OPERATIONS,
         *targets.OPERATIONS,
         *trends.operations(kept),
+        *unlock.OPERATIONS,
         *fleet.OPERATIONS,
     )

@@ -1,0 +1,1 @@
+"""Unlock checks: what a rule makes of an exit, asked as a browser asks."""

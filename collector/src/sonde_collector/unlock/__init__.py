@@ -1,0 +1,1 @@
+"""Unlock rules as the collector keeps them: which are shipped, which versions are voided."""
