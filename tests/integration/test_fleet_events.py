@@ -78,6 +78,34 @@ def test_each_change_is_one_event(conn: psycopg.Connection, database_url: str, t
     watch.connection.close()
 
 
+def test_a_certificate_that_is_not_renewed_is_told(
+    conn: psycopg.Connection, database_url: str, tmp_path: Path
+) -> None:
+    """Less than a week of a month left: one event; its successor ends it. Of more left nothing is said."""
+    watch = _watch(database_url, tmp_path)
+
+    def issue(serial: str, code: str, ends_in_days: float) -> None:
+        conn.execute(
+            "INSERT INTO sonde.certificates (serial, probe_id, issued_at, not_before, not_after, ca_sha256)"
+            " SELECT %(serial)s, id, ends - interval '30 days', ends - interval '30 days', ends,"
+            " sha256('') FROM probe_locations, (SELECT now() + %(days)s * interval '1 day' AS ends) AS one"
+            " WHERE code = %(code)s",
+            {"serial": serial, "days": ends_in_days, "code": code},
+        )
+
+    for code in ("ams1", "lon1"):
+        _heard(conn, code)
+    issue("a1", "ams1", 6.5)
+    issue("b1", "lon1", 9)
+    watch.turn()
+    assert watch.turn() == 0
+    assert _events(conn) == [("agent_certificate/ams1", False)]
+    issue("a2", "ams1", 30)
+    watch.turn()
+    assert _events(conn)[1:] == [("agent_certificate/ams1", True)]
+    watch.connection.close()
+
+
 def test_who_was_deaf_says_nothing_of_silence(
     conn: psycopg.Connection, database_url: str, tmp_path: Path
 ) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sonde_collector.config import CollectorConfig, find_config, is_local, load_config
+from sonde_collector.config import CollectorConfig, find_config, load_config
+from sonde_collector.config_rules import is_local
 from sonde_collector.inventory.fleet_file import Fleet, load_fleet
 from sonde_proto.toml_config import ConfigError
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from sonde_agent import doctor
 from sonde_agent.config import AgentConfig, SpoolBounds, Tls
+from sonde_agent.identity import diagnosis
 from sonde_proto.units import Size
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
 
 
 def config(tmp_path: Path, collector: str, spool: SpoolBounds | None = None) -> AgentConfig:
@@ -78,7 +84,7 @@ def test_too_little_space_is_lacking(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("days", "state"), [(90, "ok"), (5, "note"), (-5, "lacking")])
 def test_a_certificate_is_judged_by_its_end(tmp_path: Path, days: float, state: str) -> None:
     """Long valid is ok, soon over is a note with what to do, over is lacking."""
-    finding = doctor.certificate(certificate(tmp_path, days))
+    finding = diagnosis.certificate(certificate(tmp_path, days), "v", _now_us)
     assert finding.state == state
     assert bool(finding.mend) == (state != "ok")
 
@@ -88,6 +94,7 @@ def test_a_key_of_another_certificate_is_lacking(tmp_path: Path) -> None:
     files = certificate(tmp_path, 90)
     (tmp_path / "other").mkdir()
     other = certificate(tmp_path / "other", 90)
-    assert doctor.certificate(Tls(files.ca, files.cert, other.key)).state == "lacking"
+    assert diagnosis.certificate(Tls(files.ca, files.cert, other.key), "v", _now_us).state == "lacking"
     (tmp_path / "empty.pem").touch()
-    assert doctor.certificate(Tls(files.ca, tmp_path / "empty.pem", files.key)).state == "lacking"
+    empty = Tls(files.ca, tmp_path / "empty.pem", files.key)
+    assert diagnosis.certificate(empty, "v", _now_us).state == "lacking"

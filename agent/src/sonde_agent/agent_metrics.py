@@ -23,6 +23,7 @@ class Sources:
     started_us: int
     now_us: int
     offset: Offset | None
+    certificate_until_us: int | None
 
 
 def metrics_of(sources: Sources) -> Iterator[Metric]:
@@ -55,6 +56,9 @@ def metrics_of(sources: Sources) -> Iterator[Metric]:
     if stats.oldest_us is not None:
         age_s = (sources.now_us - stats.oldest_us) / 1e6
         yield Metric("spool_oldest_seconds", "Age of the oldest result that waits.", [({}, age_s)])
+    if (until_us := sources.certificate_until_us) is not None:
+        text = "When our certificate ends, UTC; it is renewed when a third of its life is left."
+        yield Metric("certificate_end_time_seconds", text, [({}, until_us / 1e6)])
     if (offset := sources.offset) is not None:
         yield Metric(
             "clock_offset_seconds", "The collector's clock minus ours.", [({}, offset.offset_us / 1e6)]

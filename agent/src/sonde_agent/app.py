@@ -20,6 +20,7 @@ from sonde_agent.config import AgentConfig, spool_path
 from sonde_agent.control.cache import AssignmentCache
 from sonde_agent.control.client import ControlClient
 from sonde_agent.control.leases import Leases
+from sonde_agent.identity.renewal import Renewal
 from sonde_agent.journal import Journal
 from sonde_agent.metrics import Metric, MetricsServer
 from sonde_agent.net.icmp import Engines
@@ -34,6 +35,7 @@ from sonde_agent.tunnel.helper_rules import Rules
 from sonde_agent.uplink.channel import Channels, TlsFiles
 from sonde_agent.uplink.client import Uplink
 from sonde_agent.uplink.clock_exchange import ClockExchange
+from sonde_agent.uplink.handshake import is_of_certificates
 from sonde_agent.uplink.session import Identity
 from sonde_proto.v1 import control_pb2, results_pb2
 
@@ -127,6 +129,15 @@ class App:
             budget=self._budget,
         )
         self._uplink = Uplink(spool, channels, identity, clock=self._exchange)
+        self._renewal: Renewal | None = None
+        if tls is not None and tls.enroll is not None and path is not None:
+            self._renewal = Renewal(
+                tls,
+                path,
+                wall_us=self._clock.wall_us,
+                refused=lambda: is_of_certificates(self._uplink.state.last_error),
+                on_renewed=channels.renewed,
+            )
         self._control = ControlClient(
             channels,
             identity,
@@ -153,6 +164,7 @@ class App:
                         ("metrics", self._serve_metrics()),
                         ("stats", self._keep_stats()),
                         ("tunnels", self._look_for_tunnels()),
+                        *([("renewal", self._renewal.run())] if self._renewal else []),
                     )
                 ]
                 group.create_task(self._runner.run(), name="runner")
@@ -197,7 +209,7 @@ class App:
             reason=self._readiness.reason,
             spool_rows=stats.rows,
             spool_bytes=stats.bytes,
-            last_error=self._uplink.state.last_error,
+            last_error=self._uplink.state.last_error or (self._renewal.last_error if self._renewal else ""),
             capabilities=self._capabilities,
             refused=self._runner.refused,
         )
@@ -254,5 +266,6 @@ class App:
             started_us=self._started_us,
             now_us=self._clock.wall_us(),
             offset=self._exchange.best(),
+            certificate_until_us=self._renewal.until_us if self._renewal else None,
         )
         return metrics_of(sources)

@@ -52,6 +52,18 @@ examples:
   a systemd socket unit may start it instead: without --socket it takes the socket that systemd passes
 """
 
+_ENROLL_EXAMPLES = """\
+examples:
+  sonde-agent enroll --collector collector.example.com:7444 --token TOKEN
+  sonde-agent enroll --collector collector.example.com:7444 --token-file - --config agent.toml --write
+  TOKEN is what `sonde-collector agents token VANTAGE` prints: good for one enrolment of that vantage
+"""
+_RENEW_EXAMPLES = """\
+examples:
+  sonde-agent renew          a running agent does so by itself, when a third of the certificate's life is left
+  sonde-agent renew --ask    only ask whether the collector would
+"""
+
 _OUTPUT_FAILED = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
 
 
@@ -88,7 +100,11 @@ def _report(error: BaseException) -> int:
     if isinstance(error, OSError) and error.filename is None and error.errno in _OUTPUT_FAILED:
         _complain(f"can't write the output: {error.strerror}")
         return FAILED
-    if type(error).__name__ in ("SpoolError", "ExportError"):  # by name: importing them costs what they need
+    if type(error).__name__ in (
+        "SpoolError",
+        "ExportError",
+        "EnrolError",
+    ):  # by name: importing them costs what they need
         _complain(str(error))
         return FAILED
     trace = error.__traceback__
@@ -145,6 +161,28 @@ def _parser(*, wants_check: bool) -> argparse.ArgumentParser:
     export.add_argument("--since", metavar="TIME", help='only what was measured in the last "24h"')
     export.add_argument("--json", action="store_true", help="for programs")
     export.set_defaults(command=_export)
+
+    enroll = _command(commands, "enroll", "make a key here and get its certificate", _ENROLL_EXAMPLES)
+    _config_option(enroll)
+    enroll.add_argument(
+        "--collector",
+        required=True,
+        metavar="HOST:PORT",
+        help="the collector's enrolment port ([enroll] listen)",
+    )
+    given = enroll.add_mutually_exclusive_group(required=True)
+    given.add_argument("--token", metavar="TOKEN", help="it shows in the list of processes meanwhile")
+    given.add_argument(
+        "--token-file", type=Path, metavar="FILE", help='a file that holds it; "-": standard input'
+    )
+    enroll.add_argument("--write", action="store_true", help="add [tls] to agent.toml, unless it has one")
+    enroll.add_argument("--json", action="store_true", help="for programs")
+    enroll.set_defaults(command=_enroll)
+
+    renew = _command(commands, "renew", "get the certificate's successor now", _RENEW_EXAMPLES)
+    _config_option(renew)
+    renew.add_argument("--ask", action="store_true", help="change nothing")
+    renew.set_defaults(command=_renew)
 
     helper = _command(commands, "tunnel-helper", "open tunnels for the agent, as root", _HELPER_EXAMPLES)
     _config_option(helper)
@@ -209,6 +247,18 @@ def _export(args: argparse.Namespace) -> int:
     from sonde_agent.commands import export  # noqa: PLC0415
 
     return export.run(args)
+
+
+def _enroll(args: argparse.Namespace) -> int:
+    from sonde_agent.commands import enroll  # noqa: PLC0415
+
+    return enroll.enroll(args)
+
+
+def _renew(args: argparse.Namespace) -> int:
+    from sonde_agent.commands import enroll  # noqa: PLC0415
+
+    return enroll.renew(args)
 
 
 def _tunnel_helper(args: argparse.Namespace) -> int:

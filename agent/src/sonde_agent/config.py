@@ -67,7 +67,8 @@ def _collector(text: str) -> str:
     return text
 
 
-def _vantage(text: str) -> str:
+def vantage_rule(text: str) -> str:
+    """Be a rule: the code of a vantage."""
     if not _VANTAGE.fullmatch(text):
         raise ValueError(
             f'must be 1 to 10 of a-z A-Z 0-9 - _, beginning with a letter or digit, not "{text}"'
@@ -75,7 +76,8 @@ def _vantage(text: str) -> str:
     return text
 
 
-def _proxy(text: str) -> str:
+def proxy_rule(text: str) -> str:
+    """Be a rule: a proxy that knows CONNECT, or "" for none."""
     parts = urlsplit(text)
     if "@" in parts.netloc:
         raise ValueError("must hold no user or password: this file is no place for secrets")
@@ -127,7 +129,7 @@ def rule_key(text: str) -> str:
     return text
 
 
-def _writable_directory(path: Path) -> Path:
+def writable_directory(path: Path) -> Path:
     """Be a rule: a directory that this user may write to, or may make."""
     if path.is_dir():
         if os.access(path, os.W_OK | os.X_OK):
@@ -141,6 +143,11 @@ def _writable_directory(path: Path) -> Path:
     return path
 
 
+def _enroll(text: str) -> str:
+    split_address(text)
+    return text
+
+
 @attrs.frozen
 class Tls:
     """Who the collector must be, and who we are: PEM files."""
@@ -148,6 +155,8 @@ class Tls:
     ca: Annotated[Path, existing_file]
     cert: Annotated[Path, existing_file]
     key: Annotated[Path, existing_file]
+    enroll: Annotated[str, _enroll] | None = None
+    """host:port where `sonde-agent enroll` got them and the agent renews them; None = a person does."""
 
 
 @attrs.frozen
@@ -256,11 +265,11 @@ class AgentConfig:
 
     collector: Annotated[str, _collector]
     """host:port, or unix:/path."""
-    vantage: Annotated[str, _vantage]
-    state_dir: Annotated[Path, _writable_directory] = Path("/var/lib/sonde-agent")
+    vantage: Annotated[str, vantage_rule]
+    state_dir: Annotated[Path, writable_directory] = Path("/var/lib/sonde-agent")
     tls: Tls | None = None
     """None = plain text, which only loopback allows."""
-    proxy: Annotated[str, _proxy] = ""
+    proxy: Annotated[str, proxy_rule] = ""
     metrics: Annotated[str, _metrics] = "127.0.0.1:7481"
     """Where /metrics and /healthz listen; "" = nowhere."""
     spool: SpoolBounds = attrs.field(factory=SpoolBounds)
@@ -273,13 +282,21 @@ class AgentConfig:
     @classmethod
     def problems(cls, fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """Say what is wrong among the fields."""
+        tls: Tls | None = fields.get("tls")
+        if tls is not None and tls.enroll and "state_dir" in fields:
+            where = fields["state_dir"].absolute() / "identity"
+            if tls.cert.parent.absolute() != where:
+                yield (
+                    "tls.enroll",
+                    f"renews what is in {where}, and tls.cert is elsewhere: leave it out, or enrol",
+                )
         collector: str | None = fields.get("collector")
         if collector is None or "tls" not in fields or fields["tls"] is not None:
             return
         if not collector.startswith("unix:") and not is_loopback(split_address(collector)[0]):
             reason = (
                 f"{collector} is not on this machine, and plain text never leaves it: "
-                "add a [tls] table with ca, cert and key"
+                "add a [tls] table with ca, cert and key (`sonde-agent enroll` makes them)"
             )
             yield "collector", reason
 

@@ -3,16 +3,15 @@
 import ctypes
 import os
 import socket
-import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from sonde_agent import unlock_diagnosis
-from sonde_agent.checks.endpoint.certificate import certificate_facts
-from sonde_agent.config import AgentConfig, Tls, split_address
+from sonde_agent.config import AgentConfig, split_address
 from sonde_agent.findings import Finding
+from sonde_agent.identity import diagnosis as identity
 from sonde_agent.net import stamps
 from sonde_agent.net.icmp_socket import IcmpClosed, open_icmp
 from sonde_agent.net.resolve import host_lacks
@@ -20,11 +19,9 @@ from sonde_agent.tunnel import diagnosis
 from sonde_proto.units import format_size
 
 _CONNECT_WITHIN_S = 3.0
-_CERT_WARN_DAYS = 14
 _STA_UNSYNC = 0x0040  # adjtimex(2)
 _TIMEX_BYTES = 208  # struct timex of 64-bit Linux; `status` is its fifth word of 8 bytes
 _TIMEX_STATUS_AT = 40
-_DAY_US = 86_400_000_000
 
 
 def examine(config: AgentConfig | None, path: Path | None = None) -> Iterator[Finding]:
@@ -37,7 +34,11 @@ def examine(config: AgentConfig | None, path: Path | None = None) -> Iterator[Fi
     yield state_space(config)
     yield collector(config)
     if config.tls is not None:
-        yield certificate(config.tls)
+        yield identity.certificate(config.tls, config.vantage, _wall_us)
+        if not config.collector.startswith("unix:"):
+            yield identity.handshake(config, config.tls, _wall_us)
+        if config.tls.enroll is not None:
+            yield identity.renewal(config, config.tls)
 
 
 def icmp(family: int) -> Finding:
@@ -153,32 +154,5 @@ def collector(config: AgentConfig) -> Finding:
     return Finding("collector", "ok", f"{what} answers")
 
 
-def certificate(files: Tls, wall_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> Finding:
-    """Whether our certificate can be used, and until when."""
-    name = "certificate"
-    mend = "enrol again: sonde-agent enroll"
-    try:
-        context = ssl.create_default_context(cafile=files.ca)
-        context.load_cert_chain(files.cert, files.key)
-        facts = certificate_facts(ssl.PEM_cert_to_DER_cert(_first_pem(files.cert)))
-    except (OSError, ValueError) as error:
-        return Finding(name, "lacking", f"{files.cert}, {files.key} or {files.ca}: {error}", mend)
-    days = (facts.not_after_us - wall_us()) / _DAY_US
-    if days <= 0:
-        return Finding(name, "lacking", f"{files.cert} ended {-days:.0f} days ago", mend)
-    return Finding(
-        name,
-        "ok" if days >= _CERT_WARN_DAYS else "note",
-        f"{files.cert} holds for {days:.0f} more days",
-        "" if days >= _CERT_WARN_DAYS else mend,
-    )
-
-
-def _first_pem(path: Path) -> str:
-    """Give the leaf: the first certificate of the file."""
-    end = "-----END CERTIFICATE-----"
-    text = path.read_text(encoding="ascii", errors="replace")
-    start = text.find("-----BEGIN CERTIFICATE-----")
-    if start < 0 or end not in text:
-        raise ValueError("holds no PEM certificate")
-    return text[start : text.index(end, start) + len(end)]
+def _wall_us() -> int:
+    return time.time_ns() // 1000

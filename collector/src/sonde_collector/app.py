@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import signal
-import ssl
 from collections.abc import Coroutine
 from typing import Any
 
@@ -13,7 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from sonde_collector import systemd
-from sonde_collector.config import CollectorConfig, Grpc
+from sonde_collector.config import CollectorConfig
 from sonde_collector.control.directory import Directory
 from sonde_collector.control.reports import Reports
 from sonde_collector.control.service import ControlService
@@ -21,6 +20,7 @@ from sonde_collector.db import migrate
 from sonde_collector.db.errors import SchemaMissing, SchemaTooOld
 from sonde_collector.db.pool import EMBEDDED, Database, open_database
 from sonde_collector.health.loop import keep_health
+from sonde_collector.identity import Peers
 from sonde_collector.ingest.metrics import IngestMetrics
 from sonde_collector.ingest.service import SERVER_OPTIONS, IngestService
 from sonde_collector.ingest.settings import IngestSettings
@@ -32,6 +32,9 @@ from sonde_collector.maintain.retention import keep_retention
 from sonde_collector.maintain.rollup import keep_rollups
 from sonde_collector.notify.dispatch import keep_notices
 from sonde_collector.notify.heartbeat import keep_heartbeat
+from sonde_collector.pki.port import enrol_server
+from sonde_collector.pki.revoked import Revoked
+from sonde_collector.pki.server_tls import TlsError, agents_credentials, keep_http_certificate
 from sonde_collector.read.http import HttpPort
 from sonde_collector.read.listen import StartError
 from sonde_collector.read.metrics import Metrics
@@ -90,10 +93,14 @@ class _Collector:
         self._metrics = Metrics(database)
         counted = IngestMetrics(self._metrics.registry)
         writer = Writer(database, _ingest_settings(config), counted)
-        self._ingest = IngestService(database, writer, counted)
+        peers = Peers()
+        self._revoked = Revoked(database, peers)
+        self._ingest = IngestService(database, writer, counted, peers)
         self._directory = Directory(database)
         self._reports = Reports(database)
-        self._control = ControlService(database, self._directory, self._reports, self._metrics.registry)
+        self._control = ControlService(
+            database, self._directory, self._reports, self._metrics.registry, peers
+        )
         self._readiness = Readiness(database, writer.stuck)
         self._health = health.aio.HealthServicer()
         self._http = HttpPort(config, database, self._metrics, self._readiness)
@@ -105,14 +112,19 @@ class _Collector:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         await self._directory.refresh()
+        await self._revoked.refresh()
         with self._http.listen() as listener, contextlib.closing(self._http):
             http = self._http.server()
-            server = self._grpc_server()
+            server, enrol = self._grpc_server(), enrol_server(self._config, self._database)
             self._ingest.start()
             await server.start()
+            if enrol is not None:
+                await enrol.start()
             background: list[Coroutine[Any, Any, None]] = [
                 http.serve(sockets=[listener]),
                 self._directory.run(),
+                self._revoked.run(),
+                keep_http_certificate(self._config.http, lambda: http.config.ssl if http.started else None),
                 self._reports.run(),
                 self._follow_readiness(),
                 keep_partitions(self._database, self._config.partitions),
@@ -128,10 +140,15 @@ class _Collector:
             async with asyncio.TaskGroup() as group:
                 serving, *tasks = [group.create_task(each) for each in background]
                 systemd.notify("READY=1")
-                _log.info("serving", grpc=list(self._config.grpc.listen), http=self._config.http.listen)
+                _log.info(
+                    "serving", grpc=list(self._config.grpc.listen), http=self._config.http.listen,
+                    enroll=self._config.enroll.listen if enrol is not None else "off",
+                )  # fmt: skip
                 await stop.wait()
                 systemd.notify("STOPPING=1")
                 _log.info("stopping")
+                if enrol is not None:
+                    await enrol.stop(_LAST_CALLS_S)
                 await self._stop(server)
                 http.should_exit = True
                 for task in tasks:
@@ -156,7 +173,13 @@ class _Collector:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
-        credentials = _credentials(self._config.grpc)
+        try:
+            credentials = agents_credentials(self._config.grpc)
+        except TlsError as error:
+            raise StartError(
+                "grpc.tls_cert, tls_key, client_ca: not a certificate, its own key and a CA, all in PEM: "
+                f"{error}"
+            ) from None
         for listen in self._config.grpc.listen:
             try:
                 if credentials is not None and not listen.startswith("unix:"):
@@ -189,25 +212,6 @@ class _Collector:
                     _log.info("ready_again")
             before = not wrong
             await asyncio.sleep(_HEALTH_EVERY_S)
-
-
-def _credentials(settings: Grpc) -> grpc.ServerCredentials | None:
-    """Give what TLS needs, proven to fit together: gRPC itself would only fail at every handshake."""
-    if settings.tls_cert is None or settings.tls_key is None or settings.client_ca is None:
-        return None
-    try:
-        trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        trial.load_cert_chain(settings.tls_cert, settings.tls_key)
-        trial.load_verify_locations(settings.client_ca)
-    except (ssl.SSLError, OSError) as error:
-        raise StartError(
-            f"grpc.tls_cert, tls_key, client_ca: not a certificate, its own key and a CA, all in PEM: {error}"
-        ) from None
-    return grpc.ssl_server_credentials(
-        [(settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())],
-        root_certificates=settings.client_ca.read_bytes(),
-        require_client_auth=True,
-    )
 
 
 def _ingest_settings(config: CollectorConfig) -> IngestSettings:

@@ -22,6 +22,7 @@ from sonde_collector.commands import (
     inventory,
     keeping,
     notify,
+    pki,
     query,
     rules,
     service,
@@ -34,6 +35,8 @@ from sonde_collector.commands.output import complain
 from sonde_collector.commands.parsers import add_config
 from sonde_collector.config import find_config, load_config
 from sonde_collector.db.errors import DatabaseError
+from sonde_collector.pki.authority import PkiError
+from sonde_collector.pki.book import UnknownVantage
 from sonde_proto.toml_config import ConfigError
 
 DEBUG = "SONDE_DEBUG"
@@ -61,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     commands = main_parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for group in (
         service,
+        pki,
         inventory,
         fleet,
         credentials,
@@ -108,7 +112,7 @@ def _explain(error: Exception) -> int:
         for line in str(error).splitlines():
             complain(f"sonde-collector: {line}")
         return 2
-    if isinstance(error, DatabaseError | StartError):
+    if isinstance(error, DatabaseError | StartError | PkiError | UnknownVantage):
         complain(f"sonde-collector: {error}")
     elif isinstance(error, psycopg.Error):
         complain(f"sonde-collector: the database said: {' '.join(str(error).split())}")

@@ -5,153 +5,48 @@ only from this host: an address that others can reach needs TLS (agents: with cl
 with keys), and is refused without.
 """
 
-import ipaddress
 import os
 from collections.abc import Iterable, Mapping
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import attrs
 
+from sonde_collector.config_rules import (
+    archive_url,
+    database_url,
+    endpoint_url,
+    folder,
+    grpc_address,
+    http_address,
+    http_url,
+    in_folder,
+    is_local,
+    readable,
+)
 from sonde_proto.toml_config import ConfigError, between, duration_between, load, not_empty
 from sonde_proto.units import Duration, Size
 
 ENVIRONMENT = "SONDE_COLLECTOR_CONFIG"
 _PLACES = (Path("collector.toml"), Path("/etc/sonde/collector.toml"))
-_LAST_PORT = 65_535
 _TLS = ("tls_cert", "tls_key", "client_ca")
 _DAYS_30 = Duration(30 * 86_400.0)
 _SECONDS_2 = Duration(2.0)
 _SECOND, _SECONDS_10, _MINUTE, _MINUTES_5 = Duration(1.0), Duration(10.0), Duration(60.0), Duration(300.0)
-_DAYS_3 = Duration(3 * 86_400.0)
+_DAYS_3, _DAYS_7 = Duration(3 * 86_400.0), Duration(7 * 86_400.0)
 _MB_400 = Size(400_000_000)  # of the 512 MB that an agent's spool holds by default
 _DAYS_90 = Duration(90 * 86_400.0)
 _DAYS_365 = Duration(365 * 86_400.0)
-
-# The folder of the file being read: relative paths in it start there, not where a command happens to be run.
-_folder: ContextVar[Path] = ContextVar("folder")
-
-
-def split_address(text: str) -> tuple[str, int]:
-    """Give host and port of "HOST:PORT" or "[IPv6]:PORT". **Pure**.
-
-    Raises:
-        ValueError: `text` is no such address; the message says how to write one.
-    """
-    host, colon, port = text.rpartition(":")
-    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    bare_ipv6 = ":" in host and f"[{host}]" not in text
-    if (
-        not colon
-        or not host
-        or bare_ipv6
-        or not (port.isascii() and port.isdigit())
-        or int(port) > _LAST_PORT
-    ):
-        raise ValueError(f'must be "ADDRESS:PORT" such as "127.0.0.1:7443" or "[::1]:7443", not "{text}"')
-    return host, int(port)
-
-
-def is_local(listen: str) -> bool:
-    """Tell whether only this host can reach `listen`: a loopback address or a unix socket. **Pure**."""
-    if listen.startswith("unix:"):
-        return True
-    host, _ = split_address(listen)
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _grpc_address(text: str) -> str:
-    if text.startswith("unix:"):
-        if not text.removeprefix("unix:").startswith("/"):
-            raise ValueError(
-                f'must name an absolute path, such as "unix:/run/sonde/collector.sock", not "{text}"'
-            )
-        return text
-    split_address(text)
-    return text
-
-
-def _http_address(text: str) -> str:
-    if text.startswith("unix:"):
-        raise ValueError(f'must be "ADDRESS:PORT" such as "127.0.0.1:7480", not "{text}"')
-    split_address(text)
-    return text
-
-
-def _database_url(text: str) -> str:
-    if text == "embedded:":
-        return text
-    try:
-        scheme = urlsplit(text).scheme
-    except ValueError:
-        scheme = ""
-    if scheme not in ("postgresql", "postgres"):
-        raise ValueError('must be "embedded:" or "postgresql://USER@HOST:PORT/DATABASE"')
-    return text
-
-
-def _http_url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good or any(c.isspace() or not c.isprintable() for c in text):
-        raise ValueError('must be a URL such as "https://example.com/path"')
-    return text
-
-
-def _archive_url(text: str) -> str:
-    if text.startswith("s3://"):
-        bucket = text.removeprefix("s3://").partition("/")[0]
-        if not bucket or "@" in text or "?" in text:
-            raise ValueError(
-                f'must be "s3://BUCKET" or "s3://BUCKET/PREFIX", not "{text}": endpoint, region and '
-                "credentials are keys of their own"
-            )
-        return text.rstrip("/")
-    if "://" in text:
-        raise ValueError(f'must be a folder, or "s3://BUCKET/PREFIX", not "{text}"')
-    return str(_in_folder(Path(text))) if text else text
-
-
-def _endpoint(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.path.strip("/")
-    except ValueError:
-        good = False
-    if not good:
-        raise ValueError(f'must be "https://HOST" or "https://HOST:PORT", not "{text}"')
-    return text.rstrip("/")
-
-
-def _in_folder(path: Path) -> Path:
-    return (_folder.get(Path()) / path).absolute()
-
-
-def _readable(path: Path) -> Path:
-    path = _in_folder(path)
-    if not path.is_file() or not os.access(path, os.R_OK):
-        raise ValueError(f'must be a file that can be read; "{path}" is not')
-    return path
 
 
 @attrs.frozen
 class Grpc:
     """Where agents connect. With `tls_cert` every TCP address speaks TLS; unix sockets never do."""
 
-    listen: Annotated[tuple[Annotated[str, _grpc_address], ...], not_empty] = ("127.0.0.1:7443",)
-    tls_cert: Annotated[Path, _readable] | None = None
-    tls_key: Annotated[Path, _readable] | None = None
-    client_ca: Annotated[Path, _readable] | None = None
+    listen: Annotated[tuple[Annotated[str, grpc_address], ...], not_empty] = ("127.0.0.1:7443",)
+    tls_cert: Annotated[Path, readable] | None = None
+    tls_key: Annotated[Path, readable] | None = None
+    client_ca: Annotated[Path, readable] | None = None
 
     @classmethod
     def problems(cls, fields: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -171,12 +66,36 @@ class Grpc:
 
 
 @attrs.frozen
+class Enroll:
+    """Where agents get certificates: a port of its own, by TLS with [grpc]'s certificate alone.
+
+    Attributes:
+        ca_cert, ca_key: the authority that signs; without them nobody enrols here.
+        lifetime: of an agent's certificate, which its agent renews at two thirds of it.
+    """
+
+    listen: Annotated[str, http_address] = "127.0.0.1:7444"
+    ca_cert: Annotated[Path, readable] | None = None
+    ca_key: Annotated[Path, readable] | None = None
+    lifetime: Annotated[Duration, duration_between("10s", "400d")] = _DAYS_30
+
+    @classmethod
+    def problems(cls, fields: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+        """Give what the keys must satisfy together."""
+        if fields.keys() >= {"ca_cert", "ca_key"} and (fields["ca_cert"] is None) != (
+            fields["ca_key"] is None
+        ):
+            missing = "ca_key" if fields["ca_key"] is None else "ca_cert"
+            yield missing, "is required: ca_cert and ca_key go together"
+
+
+@attrs.frozen
 class Http:
     """Health, metrics and the read API. With `tls_cert` it speaks HTTPS, also to other hosts."""
 
-    listen: Annotated[str, _http_address] = "127.0.0.1:7480"
-    tls_cert: Annotated[Path, _readable] | None = None
-    tls_key: Annotated[Path, _readable] | None = None
+    listen: Annotated[str, http_address] = "127.0.0.1:7480"
+    tls_cert: Annotated[Path, readable] | None = None
+    tls_key: Annotated[Path, readable] | None = None
 
     @classmethod
     def problems(cls, fields: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -206,7 +125,7 @@ class Api:
 class Database:
     """Where everything is kept: "embedded:" or a PostgreSQL URL (15 or newer)."""
 
-    url: Annotated[str, _database_url]
+    url: Annotated[str, database_url]
 
 
 @attrs.frozen
@@ -234,10 +153,10 @@ class Archive:
     """What becomes of a partition that is past its retention, and where its file goes."""
 
     expired: Literal["archive", "keep", "delete"] = "archive"
-    url: Annotated[str, _archive_url] = ""
-    endpoint: Annotated[str, _endpoint] | None = None
+    url: Annotated[str, archive_url] = ""
+    endpoint: Annotated[str, endpoint_url] | None = None
     region: str | None = None
-    credentials: Annotated[Path, _readable] | None = None
+    credentials: Annotated[Path, readable] | None = None
 
     @classmethod
     def problems(cls, fields: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -264,6 +183,8 @@ class Watch:
     Attributes:
         agent_silent: an agent that said nothing for so long.
         agent_clock: an agent's clock that is off by so much.
+        agent_certificate: an agent's certificate that ends so soon, or in a quarter of its life if that
+            is less.
         spool_age, spool_bytes: an agent whose oldest result waits so long, or whose spool holds so much.
         rejected: so many results of one agent set aside in ten minutes.
         disk_free: so little of the disk under state_dir is free, of 1.
@@ -272,6 +193,7 @@ class Watch:
 
     agent_silent: Annotated[Duration, duration_between("1s", "30d")] = _MINUTES_5
     agent_clock: Annotated[Duration, duration_between("1ms", "1d")] = _SECOND
+    agent_certificate: Annotated[Duration, duration_between("1m", "365d")] = _DAYS_7
     spool_age: Annotated[Duration, duration_between("1m", "365d")] = _DAYS_3
     spool_bytes: Size = _MB_400
     rejected: Annotated[int, between(1, 1_000_000_000)] = 100
@@ -283,8 +205,8 @@ class Watch:
 class Heartbeat:
     """A URL that is called while results can be taken; none by default."""
 
-    url: Annotated[str, _http_url] | None = None
-    url_file: Annotated[Path, _in_folder] | None = None
+    url: Annotated[str, http_url] | None = None
+    url_file: Annotated[Path, in_folder] | None = None
     every: Annotated[Duration, duration_between("1s", "1d")] = _MINUTE
     timeout: Annotated[Duration, duration_between("100ms", "2m")] = _SECONDS_10
 
@@ -299,9 +221,10 @@ class Heartbeat:
 class CollectorConfig:
     """All of collector.toml."""
 
-    state_dir: Annotated[Path, _in_folder]
+    state_dir: Annotated[Path, in_folder]
     database: Database
     grpc: Grpc = Grpc()
+    enroll: Enroll = Enroll()
     http: Http = Http()
     api: Api = Api()
     ingest: Ingest = Ingest()
@@ -310,6 +233,12 @@ class CollectorConfig:
     partitions: Partitions = Partitions()
     watch: Watch = Watch()
     heartbeat: Heartbeat = Heartbeat()
+
+    @classmethod
+    def problems(cls, fields: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+        """Give what the tables must satisfy together."""
+        if fields.keys() >= {"grpc", "enroll"} and fields["enroll"].ca_key and not fields["grpc"].tls_cert:
+            yield "enroll.ca_key", "needs grpc.tls_cert, tls_key and client_ca: enrolment is by TLS"
 
 
 def find_config(given: Path | None) -> Path:
@@ -335,8 +264,8 @@ def load_config(path: Path) -> CollectorConfig:
     Raises:
         ConfigError: with every mistake.
     """
-    token = _folder.set(path.parent)
+    token = folder.set(path.parent)
     try:
         return load(path, CollectorConfig)
     finally:
-        _folder.reset(token)
+        folder.reset(token)

@@ -11,6 +11,7 @@ from sonde_collector.maintain.fleet_watch import Bounds, Disk, Trouble, of_agent
 BOUNDS = Bounds(
     silent_s=300,
     clock_ms=1000,
+    certificate_s=7 * 86_400,
     spool_s=3600,
     spool_bytes=1000,
     rejected=100,
@@ -25,6 +26,8 @@ WELL: dict[str, Any] = {
     "lag_s": 0.0,
     "spool_bytes": 0,
     "rejected": 0,
+    "certificate_left_s": 20 * 86_400.0,
+    "certificate_life_s": 30 * 86_400.0,
 }
 
 
@@ -38,6 +41,9 @@ def _agent(going_on: frozenset[str] = frozenset(), **values: Any) -> list[Troubl
         ({"silent_s": 300.0}, "agent_silent"),
         ({"clock_offset_ms": -1001.0}, "agent_clock"),
         ({"lag_s": 3601.0}, "agent_spool"),
+        ({"certificate_left_s": 6.9 * 86_400}, "agent_certificate"),
+        ({"certificate_left_s": -5.0}, "agent_certificate"),
+        ({"certificate_left_s": 0.2 * 3600, "certificate_life_s": 3600.0}, "agent_certificate"),
         ({"spool_bytes": 1001}, "agent_spool"),
         ({"rejected": 100}, "results_rejected"),
     ],
@@ -85,6 +91,8 @@ def test_a_figure_within_its_margin_changes_nothing() -> None:
                 "spool_bytes": st.integers(0, 3000),
                 "rejected": st.integers(0, 300),
                 "active": st.booleans(),
+                "certificate_left_s": st.none() | st.floats(-3e6, 3e6),
+                "certificate_life_s": st.floats(1, 3e6),
             }
         ),
         max_size=30,

@@ -8,7 +8,7 @@ import grpc
 import structlog
 
 from sonde_agent.control.cache import AssignmentCache
-from sonde_agent.uplink.backoff import Backoff, Interrupted, interrupted
+from sonde_agent.uplink.backoff import Backoff, Interrupted, Renewed, interrupted
 from sonde_agent.uplink.channel import Channels
 from sonde_agent.uplink.client import wall_us
 from sonde_agent.uplink.clock_exchange import ClockExchange
@@ -105,13 +105,15 @@ class ControlClient:
     async def _connection(self) -> NoReturn:
         answered = False
         try:
-            async with self._channels.use() as channel:
+            async with self._channels.use(lasting=True) as channel:
                 call = control_pb2_grpc.ControlStub(channel).Watch()
                 try:
                     await self._watch(call)
                 finally:
                     answered = self.connected
                     call.cancel()
+        except Renewed:
+            raise
         except Interrupted as error:
             error.progressed = answered
             if str(error) != self.last_error:

@@ -34,6 +34,13 @@ class Interrupted(Exception):
         self.progressed = progressed
 
 
+class Renewed(Interrupted):
+    """A connection was ended by us, to begin anew with the certificate that is in use now."""
+
+    def __init__(self) -> None:
+        super().__init__(Action.RETRY, "a new certificate is in use", progressed=True)
+
+
 def interrupted(code: grpc.StatusCode, details: str | None) -> Interrupted:
     """The interruption that a status means. **Pure.**"""
     return Interrupted(ACTIONS[code], f"{code.name}: {details or 'no details'}")

@@ -1,15 +1,16 @@
 """The connection to the collector: plain text on this machine alone, TLS with our certificate elsewhere."""
 
+import asyncio
 import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import grpc
 
-from sonde_agent.uplink.backoff import Interrupted
+from sonde_agent.uplink.backoff import Interrupted, Renewed
 from sonde_agent.uplink.handshake import advice
 from sonde_agent.uplink.send_errors import NEW_CONNECTION, Action
 from sonde_proto.toml_config import ConfigError
@@ -31,6 +32,7 @@ class TlsFiles:
 class _Shared:
     channel: grpc.aio.Channel
     users: int = 0
+    lasting: set[asyncio.Timeout] = field(default_factory=set)
 
 
 class Channels:
@@ -74,16 +76,21 @@ class Channels:
         self._current: _Shared | None = None
 
     @asynccontextmanager
-    async def use(self) -> AsyncIterator[grpc.aio.Channel]:
+    async def use(self, *, lasting: bool = False) -> AsyncIterator[grpc.aio.Channel]:
         """Borrow the connection. Leaving by an `Interrupted` that blames it gives the next user a new one.
+
+        Args:
+            lasting: for calls without an end: these are ended when there is a new certificate.
 
         Raises:
             Interrupted: a TLS file can't be read now.
+            Renewed: there is a new certificate.
         """
         shared = self._current = self._current or _Shared(self._open())
         shared.users += 1
         try:
-            yield shared.channel
+            async with self._until_renewed(shared, lasting=lasting):
+                yield shared.channel
         except Interrupted as error:
             if error.action in NEW_CONNECTION and self._current is shared:
                 self._current = None
@@ -97,6 +104,30 @@ class Channels:
                 if self._current is shared:
                     self._current = None
                 await shared.channel.close()
+
+    def renewed(self) -> None:
+        """Say that the TLS files are others now: short calls end by themselves, lasting ones begin anew."""
+        shared, self._current = self._current, None
+        if shared is not None:
+            for scope in shared.lasting:
+                scope.reschedule(asyncio.get_running_loop().time())
+
+    @asynccontextmanager
+    async def _until_renewed(self, shared: _Shared, *, lasting: bool) -> AsyncIterator[None]:
+        if not lasting:
+            yield
+            return
+        try:
+            async with asyncio.timeout(None) as scope:
+                shared.lasting.add(scope)
+                try:
+                    yield
+                finally:
+                    shared.lasting.discard(scope)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            raise Renewed from None
 
     def _open(self) -> grpc.aio.Channel:
         if self._tls is None:

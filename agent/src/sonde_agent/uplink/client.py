@@ -9,7 +9,7 @@ from typing import NoReturn
 import structlog
 
 from sonde_agent.spool import Diverged, Spool, SpoolError, StreamView
-from sonde_agent.uplink.backoff import Backoff, Interrupted
+from sonde_agent.uplink.backoff import Backoff, Interrupted, Renewed
 from sonde_agent.uplink.channel import Channels
 from sonde_agent.uplink.clock_exchange import ClockExchange
 from sonde_agent.uplink.narrowing import Narrowing, Sent
@@ -82,11 +82,14 @@ class Uplink:
     async def _connection(self) -> NoReturn:
         acks = self.state.acks
         try:
-            async with self._channels.use() as channel:
+            async with self._channels.use(lasting=True) as channel:
                 stub = ingest_pb2_grpc.IngestStub(channel)
                 while True:
                     for stream in await asyncio.to_thread(self._spool.streams):
                         await self._serve(stub, stream)
+        except Renewed:
+            log.info("uplink_connects_anew", why="a new certificate is in use")
+            raise
         except Interrupted as error:
             error.progressed = error.progressed or self.state.acks > acks
             self._note(error)

@@ -1,6 +1,12 @@
 """gRPC's words for a connection that failed before anything was said, and what to look at. **Pure.**"""
 
 _NEVER_STOOD = "failed to connect to all addresses"
+_OURS, _THEIRS = "the collector ended the handshake", "the collector's certificate is not accepted"
+
+
+def is_of_certificates(error: str) -> bool:
+    """Tell whether an error, with its advice, is about certificates: whoever looks closer may know more."""
+    return _OURS in error or _THEIRS in error
 
 
 def advice(error: str, *, tls: bool) -> str:
@@ -14,8 +20,9 @@ def advice(error: str, *, tls: bool) -> str:
         return ""
     if "CERTIFICATE_VERIFY_FAILED" in error or "peer certificate" in error:
         return (
-            "the collector's certificate is not accepted: check that tls.ca signed it, that it names the "
-            "host in `collector`, and that it has not ended"
+            f"{_THEIRS}: check that tls.ca signed it, that it names the "
+            "host in `collector`, that it has not ended, and that this host's clock is right "
+            "(`sonde-agent doctor` tells)"
         )
     if "WRONG_VERSION_NUMBER" in error:
         return "the collector speaks plain text here: set its grpc.tls_cert, tls_key and client_ca"
@@ -23,7 +30,7 @@ def advice(error: str, *, tls: bool) -> str:
         return ""
     if tls:
         return (
-            "the collector ended the handshake: check that its grpc.client_ca signed tls.cert, that tls.cert "
+            f"{_OURS}: check that its grpc.client_ca signed tls.cert, that tls.cert "
             "has not ended (`sonde-agent doctor` tells), and that it speaks TLS"
         )
     return "the collector ended the connection at once: if it speaks TLS, add [tls] with ca, cert and key"

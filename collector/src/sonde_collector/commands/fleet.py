@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 
+from sonde_collector.commands import agent_identity
 from sonde_collector.commands.output import (
     ago,
     joined,
@@ -24,13 +25,16 @@ from sonde_proto.units import format_size
 
 def register(commands: Subparsers) -> None:
     """Add the parsers."""
-    add(
+    parser = add(
         commands, "agents", agents, "every vantage's agent: last seen, revision, what waits, what is wrong",
         examples=(
             "sonde-collector agents",
             "sonde-collector agents --json | jq '.[] | select(.state != \"live\")'",
+            "sonde-collector agents token ams1",
+            'sonde-collector agents revoke ams1 --reason "host was broken into"',
         ),
     )  # fmt: skip
+    agent_identity.register(parser.add_subparsers(title="commands", metavar="COMMAND"))
     add(
         commands, "status", status, "the health of database and fleet on one screen",
         examples=("sonde-collector status", "sonde-collector status --json"),
@@ -60,6 +64,7 @@ def agents(config: CollectorConfig, args: argparse.Namespace) -> int:
         "spool rows",
         "clock ms",
         "ready",
+        "certificate",
         "what is wrong",
     )
     say_table(headers, [_agent(row) for row in rows])
@@ -74,18 +79,28 @@ def agents(config: CollectorConfig, args: argparse.Namespace) -> int:
 
 def _agent(row: dict[str, Any]) -> tuple[str, ...]:
     if row["silent_s"] is None:
-        return (row["vantage"], row["state"], *["-"] * 7, "")
+        return (row["vantage"], row["state"], *["-"] * 7, _certificate(row), "")
     revision = f"{row['revision']} (behind {row['assigned'] or 0})" if row["behind"] else str(row["revision"])
     ready = "yes" if row["ready"] else "no"
     return (
         row["vantage"], row["state"], row["version"], revision,
         f"{ago(row['silent_s'])} ago", ago(row["lag_s"]), str(row["spool_rows"]),
-        number(row["clock_offset_ms"], 1), ready, _wrong(row),
+        number(row["clock_offset_ms"], 1), ready, _certificate(row), _wrong(row),
     )  # fmt: skip
 
 
+def _certificate(row: dict[str, Any]) -> str:
+    if row["revoked"] is not None:
+        return "revoked"
+    left_s = row["certificate_left_s"]
+    if left_s is None:
+        return "-"
+    return f"ends in {ago(left_s)}" if left_s > 0 else f"ended {ago(-left_s)} ago"
+
+
 def _wrong(row: dict[str, Any]) -> str:
-    parts = [row["reason"] if not row["ready"] else "", row["last_error"]]
+    revoked = f"revoked: {row['revoked']}" if row["revoked"] is not None else ""
+    parts = [revoked, row["reason"] if not row["ready"] else "", row["last_error"]]
     if refused := row["refused"]:
         first = refused[0]
         more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""

@@ -20,7 +20,7 @@ from sonde_collector.control.directory import Directory, Entry
 from sonde_collector.control.lease_book import Asker
 from sonde_collector.control.leases import TTL, Denial, Resource, resources
 from sonde_collector.db.pool import Database
-from sonde_collector.identity import refusal
+from sonde_collector.identity import Peer, Peers, Refused
 from sonde_proto.v1 import control_pb2, control_pb2_grpc, results_pb2
 
 _WORKERS = 4  # of the pool's connections; each request takes about a millisecond of one
@@ -40,10 +40,6 @@ class _TooLate(Exception):
     """The request waited longer than its agent did."""
 
 
-class _NotYours(Exception):
-    """The lease is another vantage's; in words."""
-
-
 class LeaseCalls(control_pb2_grpc.ControlServicer):
     """Serves the three calls about leases.
 
@@ -51,9 +47,13 @@ class LeaseCalls(control_pb2_grpc.ControlServicer):
         database: where leases are.
         directory: which vantages there are.
         registry: where metrics go.
+        peers: who judges whom agents may speak for.
     """
 
-    def __init__(self, database: Database, directory: Directory, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, database: Database, directory: Directory, registry: CollectorRegistry, peers: Peers
+    ) -> None:
+        self._peers = peers
         self._database = database
         self._directory = directory
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="lease")
@@ -130,9 +130,15 @@ class LeaseCalls(control_pb2_grpc.ControlServicer):
         """End the threads, once no call can come any more."""
         self._workers.shutdown(wait=False, cancel_futures=True)
 
+    async def _identify_peer(self, vantage: str, context: _Context) -> Peer:
+        try:
+            return self._peers.identify(context.auth_context(), vantage)
+        except Refused as refused:
+            await context.abort(refused.status, str(refused))
+            raise
+
     async def _identify(self, vantage: str, context: _Context) -> Entry:
-        if why := refusal(context.auth_context(), vantage):
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, why)
+        await self._identify_peer(vantage, context)
         entry = await self._directory.find(vantage)
         if entry is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, unknown_vantage(vantage))
@@ -153,14 +159,13 @@ class LeaseCalls(control_pb2_grpc.ControlServicer):
             vantage = lease_book.owner(conn, lease)
             if vantage is None:
                 return None
-            if why := refusal(auth, vantage):
-                raise _NotYours(why)
+            self._peers.identify(auth, vantage)
             return work(conn, lease)
 
         try:
             return await self._do(context, own)
-        except _NotYours as error:
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+        except Refused as refused:
+            await context.abort(refused.status, str(refused))
             raise
 
     async def _do(

@@ -14,7 +14,7 @@ from sonde_collector.control.directory import Directory, Entry
 from sonde_collector.control.lease_rpc import LeaseCalls, unknown_vantage
 from sonde_collector.control.reports import Reports
 from sonde_collector.db.pool import Database
-from sonde_collector.identity import refusal
+from sonde_collector.identity import Peer, Peers
 from sonde_proto.v1 import control_pb2
 
 _BACKLOG = 16  # states of one agent that wait for an answer; beyond, the oldest need none
@@ -29,9 +29,17 @@ class ControlService(LeaseCalls):
     """Serves Watch from the directory; writes what agents say through `reports`."""
 
     def __init__(
-        self, database: Database, directory: Directory, reports: Reports, registry: CollectorRegistry
+        self,
+        database: Database,
+        directory: Directory,
+        reports: Reports,
+        registry: CollectorRegistry,
+        peers: Peers | None = None,
     ) -> None:
-        super().__init__(database, directory, registry)
+        peers = peers or Peers()
+        super().__init__(database, directory, registry, peers)
+        peers.on_look.append(self._wake_refused)
+        self._watches: set[_Watch] = set()
         self._reports = reports
         self._stopping = False
 
@@ -53,21 +61,33 @@ class ControlService(LeaseCalls):
         received = _now_us()
         if self._stopping:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the collector is stopping")
-        if why := refusal(context.auth_context(), first.vantage):
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, why)
+        peer = await self._identify_peer(first.vantage, context)
         entry = await self._directory.find(first.vantage)
         if entry is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, unknown_vantage(first.vantage))
             return
         with self._directory.watching(first.vantage) as wake:
-            watch = _Watch(self, context, first.vantage, wake)
+            watch = _Watch(self, context, peer, wake)
             watch.hear(entry, first, received)
+            self._watches.add(watch)
             listening = asyncio.create_task(watch.listen(request_iterator))
             try:
                 async for assignment in watch.answers():
                     yield assignment
             finally:
                 listening.cancel()
+                self._watches.discard(watch)
+
+    def _wake_refused(self) -> None:
+        """Have those Watches end whose agents may not speak any more."""
+        for watch in self._watches:
+            if self.peers.refusal(watch.peer):
+                watch.wake.set()
+
+    @property
+    def peers(self) -> Peers:
+        """Who judges whom agents may speak for."""
+        return self._peers
 
     @property
     def stopping(self) -> bool:
@@ -88,11 +108,12 @@ class ControlService(LeaseCalls):
 class _Watch:
     """One agent's connection: one task hears, one answers."""
 
-    def __init__(self, service: ControlService, context: Context, vantage: str, wake: asyncio.Event) -> None:
+    def __init__(self, service: ControlService, context: Context, peer: Peer, wake: asyncio.Event) -> None:
+        self.peer = peer
+        self.wake = wake
         self._service = service
         self._context = context
-        self._vantage = vantage
-        self._wake = wake
+        self._vantage = peer.vantage
         self._heard: deque[tuple[control_pb2.AgentState, int]] = deque(maxlen=_BACKLOG)
         self._ended = False
         self._unreadable = False
@@ -102,7 +123,7 @@ class _Watch:
         """Take in one state."""
         self._service.reports.take(entry.probe_id, state, received_us)
         self._heard.append((state, received_us))
-        self._wake.set()
+        self.wake.set()
 
     async def listen(self, states: AsyncIterator[control_pb2.AgentState]) -> None:
         """Take in states until the agent closes."""
@@ -116,15 +137,17 @@ class _Watch:
             self._unreadable = True
         finally:
             self._ended = True
-            self._wake.set()
+            self.wake.set()
 
     async def answers(self) -> AsyncIterator[control_pb2.Assignment]:
         """Give answers until the agent or the collector ends it."""
         while not self._ended or self._heard:
-            await self._wake.wait()
-            self._wake.clear()
+            await self.wake.wait()
+            self.wake.clear()
             if self._service.stopping:
                 await self._context.abort(grpc.StatusCode.UNAVAILABLE, "the collector is stopping")
+            if refused := self._service.peers.refusal(self.peer):
+                await self._context.abort(refused.status, str(refused))
             entry = self._service.directory.known(self._vantage)
             if entry is None:
                 await self._context.abort(grpc.StatusCode.NOT_FOUND, unknown_vantage(self._vantage))

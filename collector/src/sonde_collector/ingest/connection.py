@@ -5,6 +5,7 @@ import time
 
 import grpc
 
+from sonde_collector.identity import Peer
 from sonde_collector.ingest.arrival import Arrival
 from sonde_collector.ingest.session import Session
 from sonde_collector.ingest.transaction import Settled
@@ -27,10 +28,12 @@ class Connection:
         session: its right to write.
         hello: what began it.
         received_at_us: when that came.
+        peer: who sent it.
     """
 
-    def __init__(self, session: Session, hello: ingest_pb2.Batch, received_at_us: int) -> None:
+    def __init__(self, session: Session, hello: ingest_pb2.Batch, received_at_us: int, peer: Peer) -> None:
         self.session = session
+        self.peer = peer
         self.vantage = hello.vantage
         self.next_seq = session.acked_seq + 1
         self.in_flight = 0

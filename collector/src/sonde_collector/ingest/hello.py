@@ -1,10 +1,8 @@
 """What the first message of a connection must be, and who may send it. **Pure.**"""
 
-from collections.abc import Iterable, Mapping
-
 import grpc
 
-from sonde_collector.identity import refusal
+from sonde_collector.identity import Auth, Peer, Peers, Refused
 from sonde_collector.ingest.connection import End
 from sonde_proto.columns import MalformedBatch, parse
 from sonde_proto.v1 import ingest_pb2
@@ -44,16 +42,18 @@ def check_hello(hello: ingest_pb2.Batch) -> None:
         raise End(grpc.StatusCode.INVALID_ARGUMENT, "hello: vantage is not set, or holds a NUL")
 
 
-def check_identity(auth: Mapping[str, Iterable[bytes]], vantage: str) -> None:
-    """Compares the peer's certificate with the vantage of its hello.
+def identify(peers: Peers, auth: Auth, vantage: str) -> Peer:
+    """Compares the peer's certificate with the vantage of its hello, and gives who it is.
 
     Args:
+        peers: who judges.
         auth: the connection's `auth_context()`.
         vantage: as the hello names it.
 
     Raises:
-        End: UNAUTHENTICATED without a certificate, PERMISSION_DENIED with another's.
+        End: UNAUTHENTICATED without a certificate, PERMISSION_DENIED with another's or a revoked one.
     """
-    if why := refusal(auth, vantage):
-        named = "x509_common_name" in auth
-        raise End(grpc.StatusCode.PERMISSION_DENIED if named else grpc.StatusCode.UNAUTHENTICATED, why)
+    try:
+        return peers.identify(auth, vantage)
+    except Refused as refused:
+        raise End(refused.status, str(refused)) from None

@@ -14,9 +14,10 @@ import grpc
 import structlog
 
 from sonde_collector.db.pool import Database
+from sonde_collector.identity import Peers
 from sonde_collector.ingest.arrival import take_in
 from sonde_collector.ingest.connection import Connection, End
-from sonde_collector.ingest.hello import check_hello, check_identity, read
+from sonde_collector.ingest.hello import check_hello, identify, read
 from sonde_collector.ingest.metrics import IngestMetrics
 from sonde_collector.ingest.sessions import Sessions
 from sonde_collector.ingest.transaction import Settled
@@ -60,9 +61,14 @@ class IngestService:
         database: for hellos and signs of life.
         writer: takes the batches; started and stopped here.
         metrics: what is counted.
+        peers: who judges whom agents may speak for; without, nothing is revoked.
     """
 
-    def __init__(self, database: Database, writer: Writer, metrics: IngestMetrics) -> None:
+    def __init__(
+        self, database: Database, writer: Writer, metrics: IngestMetrics, peers: Peers | None = None
+    ) -> None:
+        self._peers = peers or Peers()
+        self._peers.on_look.append(self._end_refused)
         self._writer = writer
         self._metrics = metrics
         self._connections: dict[bytes, Connection] = {}
@@ -146,13 +152,13 @@ class IngestService:
         hello = read(raw)
         check_hello(hello)
         try:
-            check_identity(context.auth_context(), hello.vantage)
+            peer = identify(self._peers, context.auth_context(), hello.vantage)
             taken = await self._sessions.take(hello)
         except End as end:
             self._tell_refused(hello.vantage, end)
             raise
         self._refused.pop(hello.vantage, None)
-        connection = Connection(taken, hello, received_at_us)
+        connection = Connection(taken, hello, received_at_us, peer)
         older = self._connections.get(hello.epoch)
         if older is not None and older.session.number > taken.number:
             raise End(grpc.StatusCode.ABORTED, "fenced: a newer connection of this stream took over")
@@ -162,6 +168,14 @@ class IngestService:
         self._metrics.connections.set(len(self._connections))
         _log.info("agent_connected", vantage=hello.vantage, session=taken.number, acked_seq=taken.acked_seq)
         return connection
+
+    def _end_refused(self) -> None:
+        """End the connections of those who may not speak any more."""
+        for connection in self._connections.values():
+            if connection.end is None and (refused := self._peers.refusal(connection.peer)):
+                _log.warning("agent_cut_off", vantage=connection.vantage, reason=str(refused))
+                connection.finish(End(refused.status, str(refused)))
+        self._settled.set()
 
     def _tell_refused(self, vantage: str, end: End) -> None:
         if end.status is grpc.StatusCode.UNAVAILABLE or self._refused.get(vantage) == end.detail:

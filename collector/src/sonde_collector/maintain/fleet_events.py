@@ -90,6 +90,7 @@ def _bounds(settings: Watch) -> Bounds:
     return Bounds(
         silent_s=settings.agent_silent,
         clock_ms=settings.agent_clock * 1000,
+        certificate_s=settings.agent_certificate,
         spool_s=settings.spool_age,
         spool_bytes=settings.spool_bytes,
         rejected=settings.rejected,

@@ -15,6 +15,7 @@ Severity = Literal["info", "warning", "critical"]
 _MARGIN = 0.5  # of its bound a figure must fall to before its trouble is over
 _DISK_MARGIN = 1.2  # of the share below which a disk is low, free again
 _LEAST_HISTORY_S = 6 * 3600.0  # of a disk, before anything is said of the day on which it ends
+_CERTIFICATE_SHARE = 0.25  # of its life: agents renew when a third is left
 _DAY_S = 86_400.0
 _STALE = "rule_stale"
 
@@ -28,6 +29,7 @@ class Bounds:
         clock_ms: an agent's clock that is off by so much, either way.
         spool_s: an agent whose oldest result has waited for so long.
         spool_bytes: an agent whose spool holds so much.
+        certificate_s: an agent's certificate that ends so soon, or in a quarter of its life if that is less.
         rejected: so many results of one agent set aside in ten minutes.
         disk_share: so little of the disk is free, of 1.
         disk_days: the disk ends in so many days.
@@ -35,6 +37,7 @@ class Bounds:
 
     silent_s: float
     clock_ms: float
+    certificate_s: float
     spool_s: float
     spool_bytes: float
     rejected: int
@@ -107,7 +110,7 @@ def of_agents(rows: Iterable[Mapping[str, Any]], bounds: Bounds, going_on: froze
 
     Args:
         rows: one for each vantage: vantage, active, silent_s (None: never heard), clock_offset_ms, lag_s,
-            spool_bytes, rejected.
+            spool_bytes, rejected, certificate_left_s and certificate_life_s (None: none was issued here).
         bounds: as set.
         going_on: topics that began and did not end.
     """
@@ -193,6 +196,8 @@ def _agent(row: Mapping[str, Any], bounds: Bounds) -> Iterator[_Figure]:
         ),
         _rejected(name, row["rejected"], bounds),
     ]
+    if row["certificate_left_s"] is not None:
+        figures.append(_certificate(name, row["certificate_left_s"], row["certificate_life_s"], bounds))
     if not silent:  # what a silent agent said last is no news of it
         figures += [
             _clock(name, row["clock_offset_ms"], bounds),
@@ -214,6 +219,26 @@ def _clock(name: str, offset_ms: float | None, bounds: Bounds) -> _Figure:
         offset_ms is not None and off <= bounds.clock_ms * _MARGIN,
         f"the clock at {name} is {offset_ms or 0.0:+.0f} ms off",
         {"clock_offset_ms": offset_ms},
+    )
+
+
+def _certificate(name: str, left_s: float, life_s: float, bounds: Bounds) -> _Figure:
+    bound = min(bounds.certificate_s, life_s * _CERTIFICATE_SHARE)
+    when = f"ends in {_long(left_s)}" if left_s > 0 else f"ended {_long(-left_s)} ago"
+    bad = left_s < bound
+    mend = (
+        f": its agent should have renewed it; `sonde-agent doctor` there, or agents token {name}"
+        if bad
+        else ""
+    )
+    return _Figure(
+        "agent_certificate",
+        name,
+        "warning",
+        bad,
+        not bad,
+        f"the certificate of {name} {when}{mend}",
+        {"left_s": round(left_s)},
     )
 
 

@@ -10,7 +10,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from sonde_collector.access.book import KeyBook
-from sonde_collector.config import CollectorConfig, split_address
+from sonde_collector.config import CollectorConfig
+from sonde_collector.config_rules import split_address
 from sonde_collector.db.pool import Database
 from sonde_collector.read.api.guard import ADMITTED, Door, Guard
 from sonde_collector.read.api.reader import Reader

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
-from sonde_collector.config import Http, split_address
+from sonde_collector.config import Http
+from sonde_collector.config_rules import split_address
 
 _BACKLOG = 128
 _CONNECTIONS = (

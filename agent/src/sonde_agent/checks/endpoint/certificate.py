@@ -25,6 +25,14 @@ class CertificateFacts(NamedTuple):
     not_after_us: int
 
 
+class CertificateTerm(NamedTuple):
+    """Whom a certificate names, and when it holds."""
+
+    subject: str
+    not_before_us: int
+    not_after_us: int
+
+
 def _elements(der: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     while at < len(der):
@@ -52,7 +60,7 @@ def _inside(der: bytes, tag: int) -> bytes:
     raise ValueError("DER holds another element than expected")
 
 
-def _issuer(name: bytes) -> str:
+def _name(name: bytes) -> str:
     """The common name; where there is none, the organisation; else empty."""
     found: dict[bytes, str] = {}
     for _, relative in _elements(name):
@@ -83,12 +91,34 @@ def certificate_facts(der: bytes) -> CertificateFacts:
 
     Source: RFC 5280 section 4.1; X.690 section 8.1.
     """
+    fields = _fields(der)
+    (_, (tag, value)) = _dates(fields)
+    return CertificateFacts(hashlib.sha256(der).hexdigest(), _name(fields[2][1]), _time_us(tag, value))
+
+
+def certificate_term(der: bytes) -> CertificateTerm:
+    """Subject, beginning and end of a certificate in DER. **Pure**.
+
+    Raises:
+        ValueError: when it is no certificate.
+    """
+    fields = _fields(der)
+    begins, ends = _dates(fields)
+    subject = _name(fields[4][1]) if len(fields) > 4 else ""  # noqa: PLR2004 - after the dates
+    return CertificateTerm(subject, _time_us(*begins), _time_us(*ends))
+
+
+def _fields(der: bytes) -> list[tuple[int, bytes]]:
     fields = list(_elements(_inside(_inside(der, _SEQUENCE), _SEQUENCE)))
     if fields and fields[0][0] == _EXPLICIT_0:  # version, absent in v1
         del fields[0]
     if len(fields) < 4 or fields[2][0] != _SEQUENCE or fields[3][0] != _SEQUENCE:  # noqa: PLR2004 - serial, algorithm, issuer, validity
         raise ValueError("the certificate lacks an issuer or dates")
+    return fields
+
+
+def _dates(fields: list[tuple[int, bytes]]) -> tuple[tuple[int, bytes], tuple[int, bytes]]:
     dates = list(_elements(fields[3][1]))
     if len(dates) != 2:  # noqa: PLR2004 - not before, not after
         raise ValueError("the certificate's validity is malformed")
-    return CertificateFacts(hashlib.sha256(der).hexdigest(), _issuer(fields[2][1]), _time_us(*dates[1]))
+    return dates[0], dates[1]

@@ -5,7 +5,8 @@ SELECT pg_advisory_xact_lock(hashtext('sonde'), hashtext('fleet watch'));
 -- Topics of the fleet's own troubles whose newest event is no end.
 SELECT topic FROM (
   SELECT DISTINCT ON (topic) topic, resolved FROM sonde.events
-  WHERE kind IN ('agent_silent', 'agent_clock', 'agent_spool', 'results_rejected', 'disk_low', 'rule_stale')
+  WHERE kind IN ('agent_silent', 'agent_clock', 'agent_certificate', 'agent_spool', 'results_rejected', 'disk_low',
+                 'rule_stale')
     AND topic IS NOT NULL
   ORDER BY topic, id DESC
 ) AS newest WHERE NOT resolved;
@@ -14,9 +15,14 @@ SELECT topic FROM (
 SELECT p.code AS vantage, coalesce(p.is_active, false) AS active,
   extract(epoch FROM now() - a.last_seen)::float8 AS silent_s, a.clock_offset_ms::float8 AS clock_offset_ms, a.spool_bytes,
   CASE WHEN a.spool_rows > 0 THEN greatest(extract(epoch FROM now() - a.spool_oldest), 0) ELSE 0 END::float8 AS lag_s,
-  coalesce(r.rejected, 0) AS rejected
+  coalesce(r.rejected, 0) AS rejected, c.left_s AS certificate_left_s, c.life_s AS certificate_life_s
 FROM probe_locations AS p
 JOIN sonde.agents AS a ON a.probe_id = p.id
+LEFT JOIN LATERAL (
+  SELECT extract(epoch FROM not_after - now())::float8 AS left_s,
+    extract(epoch FROM not_after - issued_at)::float8 AS life_s
+  FROM sonde.certificates WHERE probe_id = p.id ORDER BY issued_at DESC LIMIT 1
+) AS c ON true
 LEFT JOIN (
   SELECT s.probe_id, count(*) AS rejected
   FROM sonde.rejected_results AS x JOIN sonde.streams AS s ON s.id = x.stream_id
