@@ -1,4 +1,4 @@
--- 0018: who an agent is: tokens for enrolment, certificates that were issued, vantages whose certificates are revoked.
+-- 0017: who an agent is: tokens for enrolment, certificates that were issued, vantages whose certificates are revoked.
 
 CREATE TABLE sonde.enrolment_tokens (
   id          BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
