@@ -1,0 +1,154 @@
+"""A machine with systemd as its first process: this system, as if newly started, in a container of its own.
+
+What it writes goes to memory and ends with it: its root is an overlay in a mount namespace of its own, and all of
+its processes die with the one that made it. It has this system's Debian packages, and none of its services.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from support.programs import eventually
+
+_MEMORY = Path("/sys/fs/cgroup/memory")
+_PROGRAMS = {"systemd-nspawn": "systemd-container", "systemd-analyze": "systemd", "unshare": "util-linux"}
+# The device is a copy: the container's first process sets modes of what it is given.
+_MAKE = """
+set -eu
+mount -t tmpfs -o size=4g,mode=755 tmpfs "$1"
+mkdir "$1/up" "$1/work" "$1/root" "$1/dev"
+mknod "$1/dev/tun" c 10 200
+lower=/
+if [ -n "$2" ]; then mkdir "$1/lower"; tar -xf "$2" -C "$1/lower"; lower=$1/lower; fi
+mount -t overlay overlay -o "lowerdir=$lower,upperdir=$1/up,workdir=$1/work,volatile" "$1/root"
+rm -f "$1/root/usr/sbin/policy-rc.d" "$1"/root/etc/systemd/system/*.wants/*
+: >"$1/root/etc/machine-id"
+mkdir -p "$1/root/packages"
+cp -- "$3"/*.deb "$1/root/packages/"
+netns=$4
+shift 4
+exec systemd-nspawn --quiet --boot --directory="$PWD/root" --machine="sonde-test-$$" --register=no --keep-unit \
+    --network-namespace-path="$netns" --capability=all --bind="$PWD/dev/tun:/dev/net/tun" --console=pipe "$@"
+"""
+
+
+def missing() -> list[str]:
+    """Debian packages without which there is no machine."""
+    return sorted({package for program, package in _PROGRAMS.items() if shutil.which(program) is None})
+
+
+class Machine:
+    """One. `with Machine(...) as machine:` ends it.
+
+    Args:
+        folder: empty, for its mounts.
+        packages: a folder of .deb files; the machine sees them in /packages.
+        netns: a file of the network namespace that it is in.
+        system: a tar of another root than this system's.
+    """
+
+    def __init__(self, folder: Path, packages: Path, netns: Path, system: Path | None = None) -> None:
+        self._folder, self._packages, self._netns, self._system = folder, packages, netns, system
+        self._process: subprocess.Popen[bytes] | None = None
+        self.leader = 0
+        self.limits: list[Path] = []
+
+    def __enter__(self) -> Self:
+        log = self._folder.with_suffix(".log")
+        arguments = (self._folder, self._system or "", self._packages, self._netns)
+        with log.open("wb") as out:
+            self._process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "sh", "-c", _MAKE, "sh", *arguments],
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+            )
+        try:
+            eventually(self._is_up, 60, log.read_text)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process is not None
+        if self.leader:
+            self.run("systemctl", "kill", "--signal=KILL", "sonde-agent.service", "sonde-collector.service")
+        self._process.kill()  # its first process dies with it, and all others with that
+        self._process.wait()
+        for limit in self.limits:
+            eventually(lambda limit=limit: not (limit / "cgroup.procs").read_text(), 20, f"{limit} is not empty")
+            limit.rmdir()
+
+    @property
+    def root(self) -> Path:
+        """Its file system, from here."""
+        return Path("/proc", str(self.leader), "root")
+
+    def run(self, *argv: str, within_s: float = 60, user: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command in it, to its end."""
+        become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--"] if user else []
+        return subprocess.run(
+            ["nsenter", f"--target={self.leader}", "--all", "--", *become, *argv],
+            cwd="/",
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=within_s,
+        )
+
+    def said(self, *argv: str, within_s: float = 60, user: str = "") -> str:
+        """Run a command that must succeed; give what it printed."""
+        done = self.run(*argv, within_s=within_s, user=user)
+        assert done.returncode == 0, f"{argv}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Make a file of root's in it."""
+        file = self.root / path.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(mode)
+
+    def journal(self, unit: str) -> str:
+        """What a unit has said."""
+        return self.run("journalctl", "--unit", unit, "--output", "cat", "--no-pager").stdout
+
+    def properties(self, unit: str, *names: str) -> dict[str, str]:
+        """What systemd knows of a unit."""
+        told = self.said("systemctl", "show", unit, *(f"--property={name}" for name in names))
+        return dict(line.split("=", 1) for line in told.splitlines())
+
+    def limit_memory(self, name: str, size: int, units: Sequence[str]) -> Path:
+        """Put running units into a cgroup of this host's that gives them so many bytes; give it."""
+        limit = _MEMORY / f"sonde-test-{os.getpid()}-{name}"
+        limit.mkdir()
+        self.limits.append(limit)
+        (limit / "memory.limit_in_bytes").write_text(str(size))
+        for unit in units:
+            group = self.properties(unit, "ControlGroup")["ControlGroup"]
+            # pids as this host counts them: its view of the container's tree.
+            for procs in Path("/sys/fs/cgroup/systemd").rglob(f"{group.lstrip('/')}/cgroup.procs"):
+                for pid in procs.read_text().split():
+                    (limit / "cgroup.procs").write_text(pid)
+        return limit
+
+    def _is_up(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, f"ended with {self._process.returncode}"
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        for child in children:
+            self.leader = int(child)
+            state = self.run("systemctl", "is-system-running").stdout.strip()
+            if state in ("running", "degraded"):
+                return True
+        self.leader = 0
+        return False
+
+
