@@ -3,8 +3,8 @@
 
 usage: packaging/deb/build.py [--out dist] [--only PACKAGE] [--revision N] [--fast]
 
-The modules come from wheels: our own, built here, and the pinned ones of requirements.lock, checked against their
-hashes. Nothing is compiled, neither here nor where a package is installed.
+The modules come from wheels: our own, built here, and the pinned ones of requirements.lock, checked against
+their hashes. Nothing is compiled, neither here nor where a package is installed.
 """
 
 import argparse
@@ -19,8 +19,8 @@ from pathlib import Path
 
 import papers
 from attrs import frozen
-from package import PACKAGES, ROOT, Package
 from libraries import UnknownLibrary, needs
+from package import PACKAGES, ROOT, Package
 from sbom import cyclonedx
 from tree import Layout, lay_out
 from wheels import gather
@@ -113,17 +113,22 @@ def _build(package: Package, target: Target, revision: int, out: Path) -> None:
     if package.beside:
         there = {wheel.name for wheel in gather(package.beside, target.python, ROOT / "var" / "deb")}
         wheels = [wheel for wheel in wheels if wheel.name not in there]
+    python = target.python
     upstream = re.sub(r"[.]?(dev|rc|a|b)", r"~\1", own.version)  # "1.0rc1" comes before "1.0"
     version = f"{upstream}+{target.suffix}u{revision}"
     with tempfile.TemporaryDirectory(prefix="sonde-deb-") as scratch:
         tree = Path(scratch, "tree")
-        layout = Layout(package, wheels, python=target.python, tree=tree)
-        lay_out(layout, changelog=papers.changelog(
-            package.name, version, target.release, target.maintainer, target.epoch
-        ), epoch=target.epoch)
+        layout = Layout(package, wheels, python=python, tree=tree)
+        lay_out(
+            layout,
+            changelog=papers.changelog(
+                package.name, version, target.release, target.maintainer, target.epoch
+            ),
+            epoch=target.epoch,
+        )
         values = {
             "version": version,
-            "python": f"python3 (>= {target.python}~), python3 (<< {_next(target.python)}~), python{target.python}",
+            "python": f"python3 (>= {python}~), python3 (<< {_next(python)}~), python{python}",
             "shlibs": needs(tree),
         }
         fields = {

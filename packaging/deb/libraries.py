@@ -16,8 +16,8 @@ class UnknownLibrary(Exception):
 def needs(tree: Path) -> str:
     """Give the packages that a tree needs, as a Depends field has them.
 
-    dpkg-shlibdeps would do; for the many binaries of the collector it takes a minute, and stumbles over libraries
-    that wheels bring for themselves.
+    dpkg-shlibdeps would do; for the many binaries of the collector it takes a minute, and stumbles over
+    libraries that wheels bring for themselves.
 
     Raises:
         UnknownLibrary: one is neither in the tree nor in an installed package.
@@ -39,7 +39,9 @@ def _packages(sonames: Iterable[str]) -> Iterable[str]:
         ).stdout
         system = [line for line in found.splitlines() if re.search(r": (/usr)?/lib(64)?/", line)]
         if not system:
-            raise UnknownLibrary(f"{soname} is needed, and no installed package has it: apt-file search {soname}")
+            raise UnknownLibrary(
+                f"{soname} is needed, and no installed package has it: apt-file search {soname}"
+            )
         yield system[0].split(":")[0]
 
 

@@ -6,6 +6,7 @@ from email.utils import format_datetime
 
 from wheels import Wheel
 
+
 def control(template: str, fields: Mapping[str, str], values: Mapping[str, str]) -> str:
     """Give DEBIAN/control: `fields`, then the package's own with its @names@ filled in."""
     text = template
@@ -50,7 +51,6 @@ def copyright_file(site: str, wheels: Iterable[Wheel], epoch: int) -> str:
         if not wheel.ours
     ]
     paragraphs.append(
-        "License: Apache-2.0\n"
-        " On Debian systems the full text is in /usr/share/common-licenses/Apache-2.0.\n"
+        "License: Apache-2.0\n On Debian systems the full text is in /usr/share/common-licenses/Apache-2.0.\n"
     )
     return "\n".join(paragraphs)

@@ -10,7 +10,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 OURS = frozenset(
-    canonicalize_name(f"sonde-{member}") for member in ("proto", "unlock", "rules", "agent", "collector", "lab")
+    canonicalize_name(f"sonde-{member}")
+    for member in ("proto", "unlock", "rules", "agent", "collector", "lab")
 )
 
 

@@ -69,7 +69,11 @@ class Layout:
             if (script := HERE / self.package.name / name).exists():
                 shutil.copyfile(script, debian / name)
                 (debian / name).chmod(0o755)
-        files = [f for f in sorted(self.tree.rglob("*")) if f.is_file() and not f.is_symlink() and debian not in f.parents]
+        files = [
+            f
+            for f in sorted(self.tree.rglob("*"))
+            if f.is_file() and not f.is_symlink() and debian not in f.parents
+        ]
         sums = [f"{hashlib.md5(f.read_bytes()).hexdigest()}  {f.relative_to(self.tree)}\n" for f in files]  # noqa: S324 -- dpkg's format
         (debian / "md5sums").write_text("".join(sums))
 

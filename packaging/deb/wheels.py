@@ -68,7 +68,16 @@ def _download(pins: Sequence[str], python: str, into: Path) -> None:
         [
             *(sys.executable, "-m", "pip", "-qq", "--disable-pip-version-check", "download"),
             *("--require-hashes", "--no-deps", "--only-binary", ":all:"),
-            *("--implementation", "cp", "--python-version", python, "--dest", into, "--requirement", requirements),
+            *(
+                "--implementation",
+                "cp",
+                "--python-version",
+                python,
+                "--dest",
+                into,
+                "--requirement",
+                requirements,
+            ),
         ],
         check=True,
     )

@@ -1,7 +1,7 @@
 """A machine with systemd as its first process: this system, as if newly started, in a container of its own.
 
-What it writes goes to memory and ends with it: its root is an overlay in a mount namespace of its own, and all of
-its processes die with the one that made it. It has this system's Debian packages, and none of its services.
+What it writes goes to memory and ends with it: its root is an overlay in a mount namespace of its own, and
+all of its processes die with the one that made it. It has this system's packages, and none of its services.
 """
 
 import os
@@ -29,9 +29,8 @@ rm -f "$1/root/usr/sbin/policy-rc.d" "$1"/root/etc/systemd/system/*.wants/*
 mkdir -p "$1/root/packages"
 cp -- "$3"/*.deb "$1/root/packages/"
 netns=$4
-shift 4
-exec systemd-nspawn --quiet --boot --directory="$PWD/root" --machine="sonde-test-$$" --register=no --keep-unit \
-    --network-namespace-path="$netns" --capability=all --bind="$PWD/dev/tun:/dev/net/tun" --console=pipe "$@"
+exec systemd-nspawn --quiet --boot --directory="$PWD/root" --machine="sonde-$$" --register=no --keep-unit \
+    --network-namespace-path="$netns" --capability=all --bind="$PWD/dev/tun:/dev/net/tun" --console=pipe
 """
 
 
@@ -81,7 +80,9 @@ class Machine:
         self._process.kill()  # its first process dies with it, and all others with that
         self._process.wait()
         for limit in self.limits:
-            eventually(lambda limit=limit: not (limit / "cgroup.procs").read_text(), 20, f"{limit} is not empty")
+            eventually(
+                lambda limit=limit: not (limit / "cgroup.procs").read_text(), 20, f"{limit} is not empty"
+            )
             limit.rmdir()
 
     @property
@@ -95,7 +96,11 @@ class Machine:
         return subprocess.run(
             ["nsenter", f"--target={self.leader}", "--all", "--", *become, *argv],
             cwd="/",
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"},
+            env={
+                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+                "LANG": "C.UTF-8",
+                "DEBIAN_FRONTEND": "noninteractive",
+            },
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -150,5 +155,3 @@ class Machine:
                 return True
         self.leader = 0
         return False
-
-

@@ -51,6 +51,13 @@ examples:
   a systemd socket unit may start it instead: without --socket it takes the socket that systemd passes
 """
 
+_INSTALL_EXAMPLES = """\
+examples:
+  /opt/sonde/bin/sonde-agent install-service
+  /opt/sonde/bin/sonde-agent install-service --uninstall
+  sonde-agent install-service --dry-run
+"""
+
 _OUTPUT_FAILED = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
 
 
@@ -153,6 +160,15 @@ def _parser(*, wants_check: bool) -> argparse.ArgumentParser:
     for option in ("--profile", "--username-file", "--password-file"):
         helper.add_argument(option, type=Path, help=argparse.SUPPRESS)  # as above, for one run by hand
     helper.set_defaults(command=_tunnel_helper)
+    install = _command(
+        commands, "install-service", "systemd units, for a host without our package", _INSTALL_EXAMPLES
+    )
+    install.add_argument("--dry-run", action="store_true", help="print the files and write nothing")
+    install.add_argument("--uninstall", action="store_true", help="stop the units and remove the files")
+    install.add_argument(
+        "--root", type=Path, metavar="FOLDER", help="into an image: write, and start nothing"
+    )
+    install.set_defaults(command=_install_service)
     # Started by the helper, inside a tunnel; nothing that a person could use, so it has no help line.
     commands.add_parser("box").set_defaults(command=_box)
     return parser
@@ -207,6 +223,12 @@ def _export(args: argparse.Namespace) -> int:
     from sonde_agent.commands import export  # noqa: PLC0415
 
     return export.run(args)
+
+
+def _install_service(args: argparse.Namespace) -> int:
+    from sonde_agent.commands import install_service  # noqa: PLC0415
+
+    return install_service.run(args)
 
 
 def _tunnel_helper(args: argparse.Namespace) -> int:
