@@ -4,10 +4,12 @@ What it writes goes to memory and ends with it: its root is an overlay in a moun
 all of its processes die with the one that made it. It has this system's packages, and none of its services.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -53,7 +55,7 @@ class Machine:
         self._folder, self._packages, self._netns, self._system = folder, packages, netns, system
         self._process: subprocess.Popen[bytes] | None = None
         self.leader = 0
-        self.limits: list[Path] = []
+        self.groups: list[Path] = []
 
     def __enter__(self) -> Self:
         log = self._folder.with_suffix(".log")
@@ -79,11 +81,9 @@ class Machine:
             self.run("systemctl", "kill", "--signal=KILL", "sonde-agent.service", "sonde-collector.service")
         self._process.kill()  # its first process dies with it, and all others with that
         self._process.wait()
-        for limit in self.limits:
-            eventually(
-                lambda limit=limit: not (limit / "cgroup.procs").read_text(), 20, f"{limit} is not empty"
-            )
-            limit.rmdir()
+        for group in self.groups:
+            eventually(partial(_is_empty, group), 20, f"{group} is not empty")
+            group.rmdir()
 
     @property
     def root(self) -> Path:
@@ -114,6 +114,11 @@ class Machine:
         assert done.returncode == 0, f"{argv}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 
+    def start(self, *units: str) -> None:
+        """Start units; one that fails tells why."""
+        if self.run("systemctl", "start", *units, within_s=90).returncode:
+            raise AssertionError("".join(self.journal(unit) for unit in units))
+
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """Make a file of root's in it."""
         file = self.root / path.lstrip("/")
@@ -130,19 +135,21 @@ class Machine:
         told = self.said("systemctl", "show", unit, *(f"--property={name}" for name in names))
         return dict(line.split("=", 1) for line in told.splitlines())
 
-    def limit_memory(self, name: str, size: int, units: Sequence[str]) -> Path:
-        """Put running units into a cgroup of this host's that gives them so many bytes; give it."""
-        limit = _MEMORY / f"sonde-test-{os.getpid()}-{name}"
-        limit.mkdir()
-        self.limits.append(limit)
-        (limit / "memory.limit_in_bytes").write_text(str(size))
-        for unit in units:
-            group = self.properties(unit, "ControlGroup")["ControlGroup"]
-            # pids as this host counts them: its view of the container's tree.
-            for procs in Path("/sys/fs/cgroup/systemd").rglob(f"{group.lstrip('/')}/cgroup.procs"):
-                for pid in procs.read_text().split():
-                    (limit / "cgroup.procs").write_text(pid)
-        return limit
+    @contextlib.contextmanager
+    def memory(self, size: int) -> Iterator[Path]:
+        """Have all that systemd starts meanwhile share so many bytes, for good; gives their cgroup here.
+
+        In the container systemd may set no limit: its controllers are read-only there.
+        """
+        group = _MEMORY / f"sonde-test-{os.getpid()}-{len(self.groups)}"
+        group.mkdir()
+        self.groups.append(group)
+        (group / "memory.limit_in_bytes").write_text(str(size))
+        (group / "cgroup.procs").write_text(str(self.leader))  # who forks is what the forked belongs to
+        try:
+            yield group
+        finally:
+            (_MEMORY / "cgroup.procs").write_text(str(self.leader))
 
     def _is_up(self) -> bool:
         assert self._process is not None
@@ -155,3 +162,7 @@ class Machine:
                 return True
         self.leader = 0
         return False
+
+
+def _is_empty(group: Path) -> bool:
+    return not (group / "cgroup.procs").read_text()
