@@ -16,11 +16,17 @@ from typing import Self
 from support.programs import eventually
 
 _MEMORY = Path("/sys/fs/cgroup/memory")
+_TREES = tuple(Path("/sys/fs/cgroup", name) for name in ("systemd", "unified", ""))
+# Two machines in one cgroup would see each other's processes in it, by no number.
+_ALONE = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL")
 _PROGRAMS = {"systemd-nspawn": "systemd-container", "systemd-analyze": "systemd", "unshare": "util-linux"}
 # The device is a copy: the container's first process sets modes of what it is given.
 _MAKE = """
 set -eu
 mount -t tmpfs -o size=4g,mode=755 tmpfs "$1"
+touch "$1/netns"
+mount --bind "$4" "$1/netns"
+mount -t proc proc /proc
 mkdir "$1/up" "$1/work" "$1/root" "$1/dev"
 mknod "$1/dev/tun" c 10 200
 lower=/
@@ -30,9 +36,10 @@ rm -f "$1/root/usr/sbin/policy-rc.d" "$1"/root/etc/systemd/system/*.wants/*
 : >"$1/root/etc/machine-id"
 mkdir -p "$1/root/packages"
 cp -- "$3"/*.deb "$1/root/packages/"
-netns=$4
+shift 4
+for group; do echo 0 >"$group/cgroup.procs"; done
 exec systemd-nspawn --quiet --boot --directory="$PWD/root" --machine="sonde-$$" --register=no --keep-unit \
-    --network-namespace-path="$netns" --capability=all --bind="$PWD/dev/tun:/dev/net/tun" --console=pipe
+    --network-namespace-path="$PWD/netns" --capability=all --bind="$PWD/dev/tun:/dev/net/tun" --console=pipe
 """
 
 
@@ -55,14 +62,15 @@ class Machine:
         self._folder, self._packages, self._netns, self._system = folder, packages, netns, system
         self._process: subprocess.Popen[bytes] | None = None
         self.leader = 0
-        self.groups: list[Path] = []
+        self._groups: list[Path] = []
 
     def __enter__(self) -> Self:
         log = self._folder.with_suffix(".log")
-        arguments = (self._folder, self._system or "", self._packages, self._netns)
+        own = [self._group(tree) for tree in _TREES if (tree / "cgroup.procs").exists()]
+        arguments = (self._folder, self._system or "", self._packages, self._netns, *own)
         with log.open("wb") as out:
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "sh", "-c", _MAKE, "sh", *arguments],
+                [*_ALONE, "sh", "-c", _MAKE, "sh", *arguments],
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -77,13 +85,10 @@ class Machine:
 
     def __exit__(self, *_: object) -> None:
         assert self._process is not None
-        if self.leader:
-            self.run("systemctl", "kill", "--signal=KILL", "sonde-agent.service", "sonde-collector.service")
-        self._process.kill()  # its first process dies with it, and all others with that
+        self._process.kill()  # with it the first process of its pid namespace, and so all of them
         self._process.wait()
-        for group in self.groups:
-            eventually(partial(_is_empty, group), 20, f"{group} is not empty")
-            group.rmdir()
+        for group in self._groups:
+            eventually(partial(_is_gone, group), 20, f"{group} is not empty")
 
     @property
     def root(self) -> Path:
@@ -141,9 +146,7 @@ class Machine:
 
         In the container systemd may set no limit: its controllers are read-only there.
         """
-        group = _MEMORY / f"sonde-test-{os.getpid()}-{len(self.groups)}"
-        group.mkdir()
-        self.groups.append(group)
+        group = self._group(_MEMORY)
         (group / "memory.limit_in_bytes").write_text(str(size))
         (group / "cgroup.procs").write_text(str(self.leader))  # who forks is what the forked belongs to
         try:
@@ -151,12 +154,21 @@ class Machine:
         finally:
             (_MEMORY / "cgroup.procs").write_text(str(self.leader))
 
+    def _group(self, tree: Path) -> Path:
+        """Make a cgroup of ours in a hierarchy of this host's; it goes with the machine."""
+        # The same name in every hierarchy: systemd looks its own up in one, and uses it in the other.
+        group = tree / f"sonde-test-{os.getpid()}-{self._folder.name}"
+        group.mkdir()
+        self._groups.append(group)
+        return group
+
     def _is_up(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, f"ended with {self._process.returncode}"
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        (first,) = _children(self._process.pid) or [0]
+        children = _children(first) if first else []  # systemd-nspawn, and its own first process
         for child in children:
-            self.leader = int(child)
+            self.leader = child
             state = self.run("systemctl", "is-system-running").stdout.strip()
             if state in ("running", "degraded"):
                 return True
@@ -164,5 +176,16 @@ class Machine:
         return False
 
 
-def _is_empty(group: Path) -> bool:
-    return not (group / "cgroup.procs").read_text()
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _is_gone(group: Path) -> bool:
+    """Whether a cgroup could be removed, with all below it."""
+    for below in sorted(group.rglob("*"), reverse=True):
+        if below.is_dir():
+            with contextlib.suppress(OSError):
+                below.rmdir()
+    with contextlib.suppress(OSError):
+        group.rmdir()
+    return not group.exists()
