@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.debs import build
 from support.machine import Machine, missing
+from support.programs import eventually
 
 from sonde_lab.lab import Lab
 
@@ -21,8 +22,10 @@ def debs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def vantage(lab: Lab) -> Iterator[Path]:
     """The network namespace of the lab's vantage ams."""
     keeper = lab.popen("ams", ["sleep", "infinity"])
+    netns = Path(f"/proc/{keeper.pid}/ns/net")
     try:
-        yield Path(f"/proc/{keeper.pid}/ns/net")
+        eventually(lambda: netns.readlink() != Path("/proc/self/ns/net").readlink(), 10, "it stays here")
+        yield netns
     finally:
         keeper.kill()
         keeper.wait()
