@@ -49,7 +49,7 @@ port = 1
 [[plan]]
 key = "tunnels"
 checks = ["connection", "ping"]
-every = "60s"
+every = "20s"
 servers = "*"
 ping = { count = 3, spacing = "100ms", wait = "1s" }
 connection = { handshake_timeout = "8s", exit_url = "http://203.0.113.1/ip" }
