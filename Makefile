@@ -11,14 +11,16 @@ APT_LAB := charon-systemd dnsmasq-base gcc iperf3 iproute2 iputils-ping libc6-de
 	wireguard-go wireguard-tools
 # Debian's npm brings three hundred packages: only where none is there yet.
 APT_NODE := $(shell command -v npm >/dev/null || echo nodejs npm)
-APT_TEST := $(APT_LAB) $(APT_NODE) curl faketime pgbouncer postgresql tcpdump
+APT_TEST := $(APT_LAB) $(APT_NODE) binutils curl faketime lintian pgbouncer postgresql systemd systemd-container \
+	tcpdump
+APT_DEB := binutils python3
 APT_BENCH := $(APT_LAB) fping prometheus-blackbox-exporter tcpdump
 
 # Three for two cores: most tests wait for a network, a clock or another program most of the time.
 WORKERS := 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast soak bench lint proto lock clean apt-demo apt-test apt-bench
+.PHONY: help demo test test-fast soak bench deb lint proto lock clean apt-demo apt-test apt-bench apt-deb
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -37,6 +39,9 @@ soak: $(READY) apt-test ## the long counts: 1000 rounds of faults
 
 bench: $(READY) apt-bench ## the figures of benchmarks/RESULTS.md (ONLY=NAME,... for some)
 	@$(BIN)/python benchmarks/run.py $(if $(ONLY),--only $(ONLY))
+
+deb: $(READY) apt-deb ## Debian packages for this release and architecture, each with its SBOM, in dist/
+	@$(BIN)/python packaging/deb/build.py
 
 lint: $(READY) ## generated code, format, lint, walls, types
 	@$(BIN)/python proto/gen.py --check
@@ -60,6 +65,9 @@ apt-demo:
 
 apt-test:
 	@packaging/apt.sh "make test" $(APT_TEST)
+
+apt-deb:
+	@packaging/apt.sh "make deb" $(APT_DEB)
 
 apt-bench:
 	@packaging/apt.sh "make bench" $(APT_BENCH)

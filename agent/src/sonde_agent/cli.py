@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from sonde_agent import VERSION
 
@@ -63,7 +64,14 @@ examples:
   sonde-agent renew          a running agent does so by itself, when a third of the certificate's life is left
   sonde-agent renew --ask    only ask whether the collector would
 """
+_INSTALL_EXAMPLES = """\
+examples:
+  /opt/sonde/bin/sonde-agent install-service
+  /opt/sonde/bin/sonde-agent install-service --uninstall
+  sonde-agent install-service --dry-run
+"""
 
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 _OUTPUT_FAILED = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
 
 
@@ -162,6 +170,12 @@ def _parser(*, wants_check: bool) -> argparse.ArgumentParser:
     export.add_argument("--json", action="store_true", help="for programs")
     export.set_defaults(command=_export)
 
+    _add_identity(commands)
+    _add_host(commands)
+    return parser
+
+
+def _add_identity(commands: _Commands) -> None:
     enroll = _command(commands, "enroll", "make a key here and get its certificate", _ENROLL_EXAMPLES)
     _config_option(enroll)
     enroll.add_argument(
@@ -184,6 +198,8 @@ def _parser(*, wants_check: bool) -> argparse.ArgumentParser:
     renew.add_argument("--ask", action="store_true", help="change nothing")
     renew.set_defaults(command=_renew)
 
+
+def _add_host(commands: _Commands) -> None:
     helper = _command(commands, "tunnel-helper", "open tunnels for the agent, as root", _HELPER_EXAMPLES)
     _config_option(helper)
     helper.add_argument("--user", default="root", metavar="NAME", help="the agent's, besides root")
@@ -193,14 +209,20 @@ def _parser(*, wants_check: bool) -> argparse.ArgumentParser:
         helper.add_argument(option, type=Path, help=argparse.SUPPRESS)  # as above, for one run by hand
     helper.add_argument("--unlock", default="", help=argparse.SUPPRESS)  # as above: where its rules are
     helper.set_defaults(command=_tunnel_helper)
+    install = _command(
+        commands, "install-service", "systemd units, for a host without our package", _INSTALL_EXAMPLES
+    )
+    install.add_argument("--dry-run", action="store_true", help="print the files and write nothing")
+    install.add_argument("--uninstall", action="store_true", help="stop the units and remove the files")
+    install.add_argument(
+        "--root", type=Path, metavar="FOLDER", help="into an image: write, and start nothing"
+    )
+    install.set_defaults(command=_install_service)
     # Started by the helper, inside a tunnel; nothing that a person could use, so it has no help line.
     commands.add_parser("box").set_defaults(command=_box)
-    return parser
 
 
-def _command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, about: str, examples: str
-) -> argparse.ArgumentParser:
+def _command(commands: _Commands, name: str, about: str, examples: str) -> argparse.ArgumentParser:
     return commands.add_parser(
         name,
         help=about,
@@ -259,6 +281,12 @@ def _renew(args: argparse.Namespace) -> int:
     from sonde_agent.commands import enroll  # noqa: PLC0415
 
     return enroll.renew(args)
+
+
+def _install_service(args: argparse.Namespace) -> int:
+    from sonde_agent.commands import install_service  # noqa: PLC0415
+
+    return install_service.run(args)
 
 
 def _tunnel_helper(args: argparse.Namespace) -> int:

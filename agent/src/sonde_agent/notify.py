@@ -25,7 +25,7 @@ class Notifier:
         )
         if self._socket is not None:
             self._socket.setblocking(False)
-        watched = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        watched = environ.get("WATCHDOG_PID") in (None, "", str(os.getpid()))
         usec = environ.get("WATCHDOG_USEC", "")
         self.watchdog_s = int(usec) / 1e6 if watched and usec.isdigit() and int(usec) else None
 
@@ -40,7 +40,7 @@ class Notifier:
 
     def stopping(self) -> None:
         """Say that the service is going down."""
-        self._send("STOPPING=1\nSTATUS=stopping: finishing runs, keeping results")
+        self._send("STOPPING=1\nSTATUS=stopping: finishing what runs")
 
     def close(self) -> None:
         """Close the socket."""

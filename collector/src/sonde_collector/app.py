@@ -136,6 +136,7 @@ class _Collector:
                 keep_heartbeat(self._config.heartbeat, self._readiness.checks),
                 keep_retention(self._database, self._config),
                 keep_health(self._database),
+                systemd.keep_watched(),
             ]
             async with asyncio.TaskGroup() as group:
                 serving, *tasks = [group.create_task(each) for each in background]

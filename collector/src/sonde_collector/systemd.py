@@ -1,5 +1,6 @@
-"""sd_notify(3): telling systemd that the service is ready, or stops. Nothing happens elsewhere."""
+"""sd_notify(3): telling systemd that the service is ready, lives, or stops. Nothing happens elsewhere."""
 
+import asyncio
 import os
 import socket
 
@@ -16,3 +17,16 @@ def notify(state: str) -> None:
             sock.sendto(state.encode(), address)
         except OSError:
             return  # the manager went away: nobody is left to tell
+
+
+async def keep_watched() -> None:
+    """Feed the watchdog from the event loop, where there is one (sd_watchdog_enabled(3)).
+
+    It says that this process works, not that its database does: no restart of ours mends that.
+    """
+    usec = os.environ.get("WATCHDOG_USEC", "")
+    if not usec.isdigit() or not int(usec) or os.environ.get("WATCHDOG_PID") != str(os.getpid()):
+        return
+    while True:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(int(usec) / 1e6 / 3)

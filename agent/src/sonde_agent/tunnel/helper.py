@@ -18,6 +18,7 @@ from types import FrameType
 
 import structlog
 
+from sonde_agent.notify import Notifier
 from sonde_agent.tunnel import forks, namespaces
 from sonde_agent.tunnel.helper_rules import Rules
 from sonde_agent.tunnel.keeper import Keeper
@@ -52,15 +53,19 @@ class Helper:
         self._keepers: dict[int, int] = {}  # pidfd -> pid
         self._slots = os.memfd_create("slots")
 
-    def serve(self, source: socket.socket, accept: Accept) -> None:
+    def serve(self, source: socket.socket, accept: Accept, notifier: Notifier) -> None:
         """Take connections out of `source` by `accept`, which gives None when there will be no more."""
         gc.collect()
         gc.freeze()  # what is here now stays shared with the children
         signal.signal(signal.SIGTERM, _stop)
         self._selector.register(source, selectors.EVENT_READ)
+        look_s = notifier.watchdog_s / 3 if notifier.watchdog_s else None
+        notifier.ready(self._status())
         try:
             while True:
-                for key, _ in self._selector.select():
+                ready = self._selector.select(look_s)
+                notifier.alive(self._status())
+                for key, _ in ready:
                     if key.fd in self._keepers:
                         self._reap(key.fd)
                         continue
@@ -73,7 +78,11 @@ class Helper:
             pass
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            notifier.stopping()
             self._end_all()
+
+    def _status(self) -> str:
+        return f"{len(self._keepers)} connections"
 
     def _take(self, connection: socket.socket, source: socket.socket) -> None:
         uid = peer_uid(connection)

@@ -9,10 +9,13 @@ from pathlib import Path
 import structlog
 
 from sonde_agent import config, log
+from sonde_agent.notify import Notifier
 from sonde_agent.tunnel import backends, helper, helper_rules
 from sonde_agent.tunnel.user import named
 
 OK, FAILED, USAGE = 0, 1, 2
+
+_NOTIFY = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
     if not args.profile:  # by hand, the report alone is to be read
         structlog.get_logger().info("ready", backends=usable, tunnels=rules.most, lacking=lacking)
     try:
-        helper.Helper(rules, user).serve(source, accept)
+        # openvpn and charon would speak to systemd too, had they its socket's name.
+        notifier = Notifier({name: os.environ.pop(name, "") for name in _NOTIFY})
+        helper.Helper(rules, user).serve(source, accept, notifier)
     finally:
         if args.socket:
             Path(args.socket).unlink(missing_ok=True)
