@@ -9,8 +9,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sonde_collector.identity import Peers, Refused, Revocation
 from sonde_collector.pki import authority as pki
 
-NOW = dt.datetime.now(dt.UTC).timestamp()
-
 
 def _auth(vantage: str, days: float = 30) -> tuple[dict[str, list[bytes]], str]:
     authority = pki.new_authority(pki.new_key(), "test")
@@ -47,12 +45,13 @@ def test_a_revoked_vantage_speaks_by_a_later_certificate_alone() -> None:
 
 def test_a_connection_does_not_outlive_its_certificate() -> None:
     """What was accepted is refused from the second on in which the certificate ends."""
-    at = [NOW]
+    now = dt.datetime.now(dt.UTC).timestamp()
+    at = [now]
     peers = Peers(lambda: at[0])
     peer = peers.identify(_auth("ams1", days=1)[0], "ams1")
-    at[0] = NOW + 86_400 - 60
+    at[0] = now + 86_400 - 60
     assert peers.refusal(peer) is None
-    at[0] = NOW + 86_400 + 60
+    at[0] = now + 86_400 + 60
     refused = peers.refusal(peer)
     assert refused is not None
     assert refused.status is grpc.StatusCode.UNAUTHENTICATED

@@ -20,7 +20,8 @@ WINDOW pair AS (PARTITION BY p.probe_id, p.server_id)
 ORDER BY v.code, k.key, p.measured_at DESC
 """
 
-# One line per vantage, server and protocol: all runs since the start together, and how the newest ended.
+# One line per vantage, server and protocol: all runs since the start together, and how the newest ended. On a
+# busy host an agent is now and then not fit to judge: what it measured meanwhile is held, and came all the same.
 _TUNNEL = """
 SELECT v.code AS vantage, k.key AS target, r.name AS protocol, count(*) AS rows,
        count(*) FILTER (WHERE p.connection_success) AS connected, max(p.measured_at) AS measured_at,
@@ -32,11 +33,18 @@ SELECT v.code AS vantage, k.key AS target, r.name AS protocol, count(*) AS rows,
        percentile_cont(0.5) WITHIN GROUP (ORDER BY p.upload_mbps)::float8 AS upload_mbps,
        (array_agg(p.failure ORDER BY p.measured_at DESC))[1] AS failure,
        (array_agg(p.stage ORDER BY p.measured_at DESC))[1] AS stage
-FROM performance_logs p
+FROM (
+  SELECT server_id, probe_id, protocol_id, measured_at, connection_success, ping_ms, direct_ping_ms,
+         sent, received, connection_time_ms, download_mbps, upload_mbps, failure, stage
+  FROM performance_logs WHERE measured_at >= %(since)s
+  UNION ALL
+  SELECT server_id, probe_id, protocol_id, measured_at, connection_success, ping_ms, direct_ping_ms,
+         sent, received, connection_time_ms, download_mbps, upload_mbps, failure, stage
+  FROM sonde.performance_held WHERE measured_at >= %(since)s
+) p
 JOIN probe_locations v ON v.id = p.probe_id
 JOIN sonde.server_keys k USING (server_id)
 JOIN protocols r ON r.id = p.protocol_id
-WHERE p.measured_at >= %(since)s
 GROUP BY v.code, k.key, r.name
 ORDER BY k.key, r.name, v.code
 """
@@ -77,6 +85,9 @@ _COUNTS = """
 SELECT v.code AS vantage, c.name AS table, c.rows
 FROM (
   SELECT probe_id, 'performance_logs' AS name, count(*) AS rows FROM performance_logs
+  WHERE measured_at >= %(since)s GROUP BY probe_id
+  UNION ALL
+  SELECT probe_id, 'sonde.performance_held', count(*) FROM sonde.performance_held
   WHERE measured_at >= %(since)s GROUP BY probe_id
   UNION ALL
   SELECT probe_id, 'sonde.endpoint_checks', count(*) FROM sonde.endpoint_checks
