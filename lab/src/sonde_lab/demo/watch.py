@@ -21,7 +21,7 @@ ORDER BY v.code, k.key, p.measured_at DESC
 """
 
 # One line per vantage, server and protocol: all runs since the start together, and how the newest ended. On a
-# busy host an agent is now and then not fit to judge: what it measured meanwhile is held, and came all the same.
+# busy host an agent is now and then not fit to judge: what it measured meanwhile is held, and came as well.
 _TUNNEL = """
 SELECT v.code AS vantage, k.key AS target, r.name AS protocol, count(*) AS rows,
        count(*) FILTER (WHERE p.connection_success) AS connected, max(p.measured_at) AS measured_at,
