@@ -1,5 +1,6 @@
 #!/bin/sh
-# Every test but the soak: most beside each other, then those that compare times with the truth, alone.
+# Every test but the soak: most beside each other, then alone those that compare times with the truth, or boot a
+# machine of their own.
 #
 # Where real programs race on two shared cores, a test can fail by what ran beside it. So the few that failed run
 # once more by themselves, and are named at the end; what fails again has failed, and so has a run in which more
@@ -9,7 +10,7 @@
 set -u
 pytest=$1
 workers=$2
-few=3
+few=5
 looked=$(mktemp)
 trap 'rm -f "$looked"' EXIT
 

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import os
 import subprocess
 import sys
 import zipfile
@@ -62,7 +63,7 @@ def gather(wanted: str, python: str, scratch: Path) -> list[Wheel]:
 
 
 def _download(pins: Sequence[str], python: str, into: Path) -> None:
-    requirements = into / "missing.txt"
+    requirements = into / f"missing-{os.getpid()}.txt"  # builds may run side by side
     requirements.write_text("\n".join(pins) + "\n")
     subprocess.run(
         [

@@ -12,7 +12,12 @@ from pathlib import Path
 import pytest
 from support.debs import ROOT, build
 
-pytestmark = [pytest.mark.root, pytest.mark.xdist_group("packages"), pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.quiet,
+    pytest.mark.xdist_group("packages"),
+    pytest.mark.timeout(400),
+]
 
 MOST_MB = {"sonde-agent": 50, "sonde-agent-unlock": 50, "sonde-collector": 400}
 """Installed, on amd64; who adds a dependency should notice what it costs on every host."""

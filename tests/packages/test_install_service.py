@@ -9,7 +9,12 @@ from support.debs import ROOT
 from support.machine import Machine, missing
 from support.programs import eventually
 
-pytestmark = [pytest.mark.root, pytest.mark.xdist_group("packages"), pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.quiet,
+    pytest.mark.xdist_group("packages"),
+    pytest.mark.timeout(400),
+]
 
 WHEELS = ROOT / "var" / "deb"
 AGENT = 'collector = "127.0.0.1:7443"\nvantage = "here"\n'

@@ -11,7 +11,12 @@ from support.programs import eventually
 
 from sonde_lab.lab import Lab
 
-pytestmark = [pytest.mark.root, pytest.mark.xdist_group("packages"), pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.quiet,
+    pytest.mark.xdist_group("packages"),
+    pytest.mark.timeout(400),
+]
 
 SERVICES = ("sonde-agent.service", "sonde-tunnel-helper.service", "sonde-collector.service")
 PROFILES = {"lab-wg": "se-sto-wg-001", "lab-ovpn": "de-fra-udp-001", "lab-ike": "us-chi-ike-001"}
