@@ -1,6 +1,7 @@
 """A host without our package: pip, then `sonde-agent install-service`, under systemd."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,9 +32,10 @@ def host(vantage: Path, debs: dict[str, Path], tmp_path_factory: pytest.TempPath
     folder = debs["sonde-agent"].parent
     with Machine(tmp_path_factory.mktemp("host"), folder, vantage) as machine:
         machine.said("/usr/bin/python3", "-m", "venv", "/opt/sonde")
-        links = [f"--find-links={folder}" for folder in WHEELS.iterdir() if folder.is_dir()]
-        pip = ("/opt/sonde/bin/python", "-m", "pip", "-qq", "--isolated", "install", "--no-index", *links)
-        machine.said(*pip, "sonde-agent", within_s=120)
+        for wheel in WHEELS.rglob("*.whl"):  # where this tree lies the machine may have a mount of its own
+            shutil.copy(wheel, machine.root / "packages" / wheel.name)
+        pip = ("/opt/sonde/bin/python", "-m", "pip", "-qq", "--isolated", "install", "--no-index")
+        machine.said(*pip, "--find-links=/packages", "sonde-agent", within_s=120)
         yield machine
 
 
