@@ -141,14 +141,15 @@ def test_a_collector_stopped_under_load_acks_what_is_committed_and_nothing_else(
     def committed() -> dict[bytes, int]:
         return dict(rows(fleet, "SELECT epoch, acked_seq FROM sonde.streams"))
 
+    marks = []
     for agent in fleet.agents:
         stream = current(agent)
         assert stream.acked < stream.highest, "it was not stopped under load"
         eventually(lambda a=agent: current(a).acked == committed()[current(a).epoch], 10, agent.program.tail)
         eventually(lambda a=agent: told_of_the_stop(a), 10, agent.program.tail)
+        marks.append(current(agent).acked)  # before it goes on: the rest may be there in a moment
         agent.proxy.lead_to(fleet.ports[second])
-    for agent in fleet.agents:
-        before = current(agent).acked
+    for agent, before in zip(fleet.agents, marks, strict=True):
         eventually(lambda a=agent, n=before: current(a).acked > n + 1000, 20, agent.program.tail)
     fleet.collectors[0].start()
     balanced(fleet)

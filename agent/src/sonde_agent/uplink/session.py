@@ -19,6 +19,7 @@ Call = grpc.aio.StreamStreamCall[ingest_pb2.Batch, ingest_pb2.Ack]
 
 HELLO_TIMEOUT_S = 30.0
 ACK_TIMEOUT_S = 120.0  # a collector whose database is away may take long; another one may be faster
+LAST_ACKS_S = 2.0
 LIMIT_BYTES = 1 << 20
 COALESCE_S = (
     0.2  # at most five batches a second that are not full: an ack is a COMMIT there and an fsync here
@@ -71,6 +72,9 @@ class Session:
         receiving = asyncio.create_task(self._receive())
         try:
             await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done() and sending.exception() is not None:
+                # A write fails as soon as the call has ended; acks that came before are still to be read.
+                await asyncio.wait({receiving}, timeout=LAST_ACKS_S)
             for task in (receiving, sending):  # how the call ended outranks a write that failed of it
                 if task.done():
                     task.result()
