@@ -10,7 +10,7 @@
 set -u
 pytest=$1
 workers=$2
-few=5
+few=3
 looked=$(mktemp)
 trap 'rm -f "$looked"' EXIT
 

@@ -183,11 +183,10 @@ class Session:
 
     async def _read(self) -> ingest_pb2.Ack:
         try:
-            answer = await self.call.read()
-        except grpc.RpcError:
+            # Not `call.read()`: once a write has failed it gives nothing more of what came before.
+            answer = await anext(aiter(self.call))
+        except (grpc.RpcError, StopAsyncIteration):
             raise await self._ended() from None
-        if not isinstance(answer, ingest_pb2.Ack):  # grpc.aio.EOF
-            raise await self._ended()
         self.clock.add(answer.batch_sent_at_us, answer.received_at_us, answer.sent_at_us, self.wall_us())
         return answer
 
