@@ -31,7 +31,7 @@ _VANTAGES = (
     ("spool_rows", "sonde_vantage_spool_rows", "Results that wait on its agent"),
     ("spool_bytes", "sonde_vantage_spool_bytes", "Size of its agent's spool, as it said"),
     ("ready", "sonde_vantage_ready", "Whether it calls itself fit to judge others"),
-    ("clock_offset_s", "sonde_vantage_clock_offset_seconds", "Its clock minus the collector's"),
+    ("clock_offset_s", "sonde_vantage_clock_offset_seconds", "The collector's clock minus its own"),
     (
         "certificate_expiry",
         "sonde_vantage_certificate_expiry_timestamp_seconds",

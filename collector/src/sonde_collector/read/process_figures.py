@@ -69,10 +69,9 @@ class ProcessFigures(Collector):
         return family
 
     def _disk(self) -> Iterator[Metric]:
-        try:
-            usage = shutil.disk_usage(self._state_dir)
-        except OSError:
-            return
+        # It is made when something is put there.
+        place = next(each for each in (self._state_dir, *self._state_dir.parents) if each.exists())
+        usage = shutil.disk_usage(place)
         yield GaugeMetricFamily(
             "sonde_collector_disk_free_bytes", "Free on the disk of state_dir", float(usage.free)
         )
