@@ -139,3 +139,10 @@ def test_panels_do_not_overlap(name: str) -> None:
             cell = place["x"] + x, place["y"] + y
             assert cell not in taken, f"{panel['title']} lies on {taken[cell]}"
             taken[cell] = panel["title"]
+
+
+def test_the_package_holds_every_file() -> None:
+    """What lies in packaging/monitoring is named for the collector's package."""
+    named = (ROOT / "packaging" / "deb" / "package.py").read_text()
+    for path in FOLDER.rglob("*"):
+        assert path.is_dir() or f'    "{path.relative_to(FOLDER)}",\n' in named
