@@ -66,7 +66,7 @@ def ingest(url: str) -> Iterator[None]:
                     return
 
     def roll(steps: tuple[rollup.Step, ...]) -> None:
-        turns = rollup.Rollup(Database(url), steps)
+        turns = rollup.Rollup(Database(url), steps, lambda _: None)
         while not stop.wait(turns.next_s()):
             turns.turn()
         turns.close()

@@ -30,6 +30,18 @@ LEFT_OUT = (
 """Of wheels: patterns of names below site-packages (fnmatch)."""
 
 
+MONITORING = (
+    "README.md",
+    "runbooks.md",
+    "prometheus/alerts.yml",
+    "prometheus/prometheus.yml",
+    "grafana/reader.sql",
+    "grafana/sonde-postgresql.json",
+    "grafana/sonde-prometheus.json",
+)
+_MONITORING = "usr/share/sonde-collector/monitoring"
+
+
 @frozen
 class Package:
     """One Debian package.
@@ -88,6 +100,7 @@ PACKAGES = (
             ("systemd/sonde-collector.sysusers", "usr/lib/sysusers.d/sonde-collector.conf"),
             ("collector/collector.template.toml", "usr/share/doc/sonde-collector/examples/collector.toml"),
             ("collector/fleet.template.toml", "usr/share/doc/sonde-collector/examples/fleet.toml"),
+            *((f"packaging/monitoring/{name}", f"{_MONITORING}/{name}") for name in MONITORING),
         ),
         folders=(("etc/sonde", 0o755), ("etc/sonde/collector.secrets", 0o700)),
     ),

@@ -321,9 +321,12 @@ def test_the_collectors_loop_rolls_up_by_itself(url: str, tmp_path_factory: pyte
     rows = _performance(random.Random(1), 50)
     _write(url, "performance_logs", "performance", [rows], random.Random(1))
     with open_database(url, tmp_path_factory.mktemp("state")) as database:
-        turns = rollup.Rollup(database, (*rollup.SOON, *rollup.PATIENT))
+        complete: list[str] = []
+        steps = (*rollup.SOON, *rollup.PATIENT)
+        turns = rollup.Rollup(database, steps, complete.append)
         try:
             turns.turn()
+            assert complete == [step.name for step in steps]
             assert 0 < turns.next_s() <= 2.0
         finally:
             turns.close()

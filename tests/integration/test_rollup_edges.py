@@ -7,11 +7,13 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from prometheus_client import CollectorRegistry
 
 from sonde_collector.db import partitions
 from sonde_collector.db.pool import Database
 from sonde_collector.maintain import rollup
 from sonde_collector.maintain.judge import judge
+from sonde_collector.maintain.turns import Turns
 
 pytestmark = pytest.mark.postgres
 NOW = dt.datetime.now(dt.UTC).replace(minute=0, second=0, microsecond=0)
@@ -150,7 +152,7 @@ async def test_a_stop_does_not_wait_for_a_rollup(conn: psycopg.Connection, datab
     database = Database(database_url)
     with psycopg.connect(database_url) as busy:
         busy.execute("SELECT sonde.take_marks('performance', 1), sonde.take_marks('performance_day', 1)")
-        task = asyncio.create_task(rollup.keep_rollups(database))
+        task = asyncio.create_task(rollup.keep_rollups(database, Turns(CollectorRegistry(), ())))
         waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         until = time.monotonic() + 20
         while conn.execute(waiting).fetchone() != (2,):

@@ -81,6 +81,16 @@ def test_a_package_holds_the_pins_of_its_own_distribution(debs: dict[str, Path])
         ]
 
 
+def test_the_collector_brings_alerts_runbooks_and_dashboards(debs: dict[str, Path]) -> None:
+    """All of packaging/monitoring is in it, where the alerts say that their runbooks are."""
+    folder = ROOT / "packaging" / "monitoring"
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    place = "/usr/share/sonde-collector/monitoring/"
+    inside = {name.removeprefix(place) for name in names(debs["sonde-collector"]) if name.startswith(place)}
+    assert {name for name in inside if name and not name.endswith("/")} == files
+    assert f"{place}runbooks.md#" in (folder / "prometheus" / "alerts.yml").read_text()
+
+
 def test_packages_are_as_small_as_they_say(debs: dict[str, Path]) -> None:
     """Installed-Size stays below a bound."""
     sizes_mb = {name: int(field(deb, "Installed-Size")) / 1000 for name, deb in debs.items()}

@@ -14,7 +14,7 @@ from sonde_collector import log
 from sonde_collector.db.pool import Database
 from sonde_collector.notify.dispatch import keep_notices
 log.configure()
-asyncio.run(keep_notices(Database(sys.argv[1])))
+asyncio.run(keep_notices(Database(sys.argv[1]), lambda: None))
 """
 
 

@@ -9,6 +9,14 @@ from sonde_agent.runner import Runner
 from sonde_agent.spool import SpoolStats
 from sonde_agent.uplink.client import UplinkState
 from sonde_agent.uplink.clock_exchange import Offset
+from sonde_proto.v1 import results_pb2
+
+# From 0 on, so that the first one is an increase too.
+_MISS_REASONS = [
+    name.removeprefix("MISS_REASON_").lower()
+    for name in results_pb2.MissReason.keys()  # noqa: SIM118 -- an enum's wrapper is no dict
+    if name != "MISS_REASON_UNSPECIFIED"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +40,7 @@ def metrics_of(sources: Sources) -> Iterator[Metric]:
     vitals = sources.readiness.vitals
     one = "Results of runs, by kind and outcome."
     yield Metric("results_total", one, [({"kind": k, "outcome": o}, n) for (k, o), n in runner.runs.items()])
-    missed = [({"reason": reason}, count) for reason, count in runner.missed.items()]
+    missed = [({"reason": reason}, runner.missed[reason]) for reason in _MISS_REASONS]
     yield Metric("missed_slots_total", "Slots that were not run, by reason.", missed)
     for name, text, value in (
         ("tasks", "Tasks scheduled.", runner.tasks),

@@ -29,7 +29,8 @@ from sonde_collector.maintain.fleet_events import keep_fleet_events
 from sonde_collector.maintain.judge import keep_judging
 from sonde_collector.maintain.loop import ensure_partitions, keep_partitions
 from sonde_collector.maintain.retention import keep_retention
-from sonde_collector.maintain.rollup import keep_rollups
+from sonde_collector.maintain.rollup import PATIENT, SOON, keep_rollups
+from sonde_collector.maintain.turns import Turns
 from sonde_collector.notify.dispatch import keep_notices
 from sonde_collector.notify.heartbeat import keep_heartbeat
 from sonde_collector.pki.port import enrol_server
@@ -91,6 +92,7 @@ class _Collector:
         self._config = config
         self._database = database
         self._metrics = Metrics(database)
+        self._turns = Turns(self._metrics.registry, [step.name for step in (*SOON, *PATIENT)])
         counted = IngestMetrics(self._metrics.registry)
         writer = Writer(database, _ingest_settings(config), counted)
         peers = Peers()
@@ -120,6 +122,7 @@ class _Collector:
             await server.start()
             if enrol is not None:
                 await enrol.start()
+            done = self._turns.of
             background: list[Coroutine[Any, Any, None]] = [
                 http.serve(sockets=[listener]),
                 self._directory.run(),
@@ -127,15 +130,17 @@ class _Collector:
                 keep_http_certificate(self._config.http, lambda: http.config.ssl if http.started else None),
                 self._reports.run(),
                 self._follow_readiness(),
-                keep_partitions(self._database, self._config.partitions),
-                keep_rollups(self._database),
-                keep_judging(self._database),
+                keep_partitions(self._database, self._config.partitions, done("partitions")),
+                keep_rollups(self._database, self._turns),
+                keep_judging(self._database, done("judging")),
                 self._http.book.keep_uses(),
-                keep_notices(self._database),
-                keep_fleet_events(self._database, self._config.watch, self._config.state_dir),
+                keep_notices(self._database, done("notices")),
+                keep_fleet_events(
+                    self._database, self._config.watch, self._config.state_dir, done("fleet_events")
+                ),
                 keep_heartbeat(self._config.heartbeat, self._readiness.checks),
-                keep_retention(self._database, self._config),
-                keep_health(self._database),
+                keep_retention(self._database, self._config, done("retention")),
+                keep_health(self._database, done("health")),
                 systemd.keep_watched(),
             ]
             async with asyncio.TaskGroup() as group:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import psycopg
 import structlog
@@ -56,14 +57,14 @@ class Health:
         return max(0.0 if done.more else _EVERY_S, self._took * (_SHARE - 1))
 
 
-async def keep_health(database: Database) -> None:
-    """Do so for ever; a failure is told once and tried again."""
+async def keep_health(database: Database, done: Callable[[], None]) -> None:
+    """Do so for ever, `done` called after each turn that led; a failure is told once and tried again."""
     health = Health(database)
     failing = False
     try:
         while True:
             try:
-                done = await health.connection.run(health.turn)
+                turned = await health.connection.run(health.turn)
             except (DatabaseError, psycopg.Error, OSError) as error:
                 if not failing:
                     _log.warning("health_failed", error=" ".join(str(error).split()), advice="retrying")
@@ -73,8 +74,10 @@ async def keep_health(database: Database) -> None:
             if failing:
                 _log.info("health_works_again")
             failing = False
-            if done.changes:
-                _log.info("health_changed", states=done.changes)
-            await asyncio.sleep(health.next_s(done))
+            if turned.led:
+                done()
+            if turned.changes:
+                _log.info("health_changed", states=turned.changes)
+            await asyncio.sleep(health.next_s(turned))
     finally:
         health.connection.close()

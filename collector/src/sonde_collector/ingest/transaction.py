@@ -49,6 +49,8 @@ class Outcome:
     rows: int
     trimmed: int
     rejected: dict[str, int]
+    lost: dict[str, int]
+    """Reason of a gap -> results in it."""
 
 
 def write(conn: psycopg.Connection, prepared: Prepared, *, by_row: bool, careful: bool = False) -> Outcome:
@@ -127,7 +129,7 @@ def _finish(attempt: Attempt, cursors: dict[bytes, Cursor], trimmed: NDArray[np.
     rejected = np.bincount([reject.batch for reject in attempt.rejects], minlength=batches)
     if attempt.rejects:
         conn.execute(query("ingest_rejects"), _reject_columns(attempt))
-    _write_gaps(attempt)
+    lost = _write_gaps(attempt)
     marks = hours(_dirty(attempt.copied), attempt.probe_id)
     fresh = [number for number in range(batches) if _is_fresh(admitted, number)]
     moved = [cursor for epoch, cursor in admitted.after.items() if cursor is not cursors[epoch]]
@@ -163,7 +165,8 @@ def _finish(attempt: Attempt, cursors: dict[bytes, Cursor], trimmed: NDArray[np.
     reasons: dict[str, int] = {}
     for reject in attempt.rejects:
         reasons[reject.reason.name.lower()] = reasons.get(reject.reason.name.lower(), 0) + 1
-    return Outcome(list(_settle(prepared, admitted)), int(committed.sum()), int(trimmed.sum()), reasons)
+    settled = list(_settle(prepared, admitted))
+    return Outcome(settled, int(committed.sum()), int(trimmed.sum()), reasons, lost)
 
 
 def _dirty(copied: Sequence[tuple[str, Rows]]) -> Iterable[tuple[str, Rows]]:
@@ -188,7 +191,7 @@ def _settle(prepared: Prepared, admitted: Admitted) -> Iterable[Settled]:
             yield Settled(arrival, cursor.acked_seq, cursor.chain, refusal)
 
 
-def _write_gaps(attempt: Attempt) -> None:
+def _write_gaps(attempt: Attempt) -> dict[str, int]:
     gaps = [
         (int(attempt.stream_id[number]), evolve(gap, first_seq=max(gap.first_seq, int(floor) + 1)))
         for number, (arrival, floor) in enumerate(
@@ -209,6 +212,10 @@ def _write_gaps(attempt: Attempt) -> None:
                 "until_at": [None if gap.until_us is None else instant(gap.until_us) for _, gap in gaps],
             },
         )
+    lost: dict[str, int] = {}
+    for _, gap in gaps:
+        lost[gap.reason] = lost.get(gap.reason, 0) + gap.last_seq - gap.first_seq + 1
+    return lost
 
 
 def _reject_columns(attempt: Attempt) -> dict[str, object]:

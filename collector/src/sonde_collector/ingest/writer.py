@@ -51,6 +51,7 @@ class Writer:
         self._database = database
         self._settings = settings
         self._metrics = metrics
+        metrics.queue_limit.set(settings.queue_bytes)
         self._batcher = Batcher()
         self._changed = threading.Condition()
         self._writing: dict[int, Sequence[Arrival]] = {}
@@ -220,6 +221,8 @@ class Writer:
         self._metrics.trimmed.inc(outcome.trimmed)
         for reason, count in outcome.rejected.items():
             self._metrics.rejected.labels(reason).inc(count)
+        for reason, count in outcome.lost.items():
+            self._metrics.gaps.labels(reason).inc(count)
 
     def _try_skipping_checks(self) -> None:
         with self._database.connect(autocommit=True) as conn:

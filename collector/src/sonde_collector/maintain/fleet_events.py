@@ -9,7 +9,7 @@ import shutil
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +116,10 @@ def _rows(conn: psycopg.Connection, name: str) -> Sequence[dict[str, Any]]:
         return cursor.execute(query(name)).fetchall()
 
 
-async def keep_fleet_events(database: Database, settings: Watch, state_dir: Path) -> None:
-    """Do so for ever; a failure is told once and tried again."""
+async def keep_fleet_events(
+    database: Database, settings: Watch, state_dir: Path, done: Callable[[], None]
+) -> None:
+    """Do so for ever, `done` called after each turn; a failure is told once and tried again."""
     watch = FleetEvents(database, settings, state_dir)
     failing = False
     try:
@@ -134,6 +136,7 @@ async def keep_fleet_events(database: Database, settings: Watch, state_dir: Path
             if failing:
                 _log.info("fleet_watched_again")
             failing = False
+            done()
             if made:
                 _log.info("fleet_events", events=made)
             await asyncio.sleep(min(EVERY_S, settings.agent_silent / 3))

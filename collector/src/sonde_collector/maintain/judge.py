@@ -5,6 +5,7 @@ What failed while an account was refused as a whole says nothing about any serve
 """
 
 import asyncio
+from collections.abc import Callable
 
 import psycopg
 import structlog
@@ -51,8 +52,8 @@ def sweep(conn: psycopg.Connection) -> None:
     conn.execute(query("leases_sweep"))
 
 
-async def keep_judging(database: Database) -> None:
-    """Do both for ever; a failure is told once and tried again."""
+async def keep_judging(database: Database, done: Callable[[], None]) -> None:
+    """Do both for ever, `done` called after each turn; a failure is told once and tried again."""
     connection = HeldConnection(database)
     loop = asyncio.get_running_loop()
     failing, swept = False, float("-inf")
@@ -78,6 +79,7 @@ async def keep_judging(database: Database) -> None:
             if failing:
                 _log.info("judging_works_again")
             failing = False
+            done()
             if moved:
                 _log.info("held_results_count", results=moved, because="their server is at fault")
             await asyncio.sleep(_EVERY_S)

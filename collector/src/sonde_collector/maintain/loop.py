@@ -1,6 +1,7 @@
 """What the collector keeps doing beside its agents: partitions ahead of time."""
 
 import asyncio
+from collections.abc import Callable
 
 import psycopg
 import structlog
@@ -21,8 +22,8 @@ def ensure_partitions(database: Database, settings: Partitions) -> list[str]:
         return keep_ahead(conn, every=settings.every, ahead=settings.ahead)
 
 
-async def keep_partitions(database: Database, settings: Partitions) -> None:
-    """Do so for ever; a failure is told and tried again."""
+async def keep_partitions(database: Database, settings: Partitions, done: Callable[[], None]) -> None:
+    """Do so for ever, `done` called after each turn; a failure is told and tried again."""
     wait = EVERY_S
     while True:
         await asyncio.sleep(wait)
@@ -33,5 +34,6 @@ async def keep_partitions(database: Database, settings: Partitions) -> None:
             wait = RETRY_S
             continue
         wait = EVERY_S
+        done()
         if made:
             _log.info("partitions_made", names=made)

@@ -9,6 +9,7 @@ import contextlib
 import datetime as dt
 import json
 import sys
+from collections.abc import Callable
 
 import attrs
 import psycopg
@@ -72,7 +73,7 @@ def delete_old(conn: psycopg.Connection, retention: Retention, now: dt.datetime 
     return deleted
 
 
-async def keep_retention(database: Database, config: CollectorConfig) -> None:
+async def keep_retention(database: Database, config: CollectorConfig, done: Callable[[], None]) -> None:
     """Do both for ever; a failure is told once and tried again. Of all collectors one archives at a time."""
     connection = HeldConnection(database)
     failing = False
@@ -97,6 +98,7 @@ async def keep_retention(database: Database, config: CollectorConfig) -> None:
             if failing:
                 _log.info("retention_works_again")
             failing = False
+            done()
             await asyncio.sleep(_EVERY_S)
     finally:
         connection.close()

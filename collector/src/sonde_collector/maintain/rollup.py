@@ -5,7 +5,7 @@ Any number of collectors may do it: each turn takes an advisory lock of its seri
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import psycopg
 import structlog
@@ -15,6 +15,7 @@ from sonde_collector.db.errors import DatabaseError
 from sonde_collector.db.held import HeldConnection
 from sonde_collector.db.pool import Database
 from sonde_collector.db.queries import query
+from sonde_collector.maintain.turns import Turns
 
 _SHARE = 20  # of the time, one in so many at most goes into a step: a dirty day of a big fleet takes seconds
 _TURN_S = 1.0  # of one step before the others have theirs: in a busy fleet something is always dirty
@@ -54,11 +55,13 @@ class Rollup:
     Args:
         database: where to.
         steps: which.
+        complete: called with a step's name when nothing of it is dirty.
     """
 
-    def __init__(self, database: Database, steps: Sequence[Step]) -> None:
+    def __init__(self, database: Database, steps: Sequence[Step], complete: Callable[[str], None]) -> None:
         self.connection = HeldConnection(database)
         self._steps = steps
+        self._complete = complete
         self._due = dict.fromkeys((step.name for step in steps), 0.0)
 
     def turn(self) -> None:
@@ -75,6 +78,8 @@ class Rollup:
                 dirty = True
                 while dirty and time.monotonic() - begun < _TURN_S:
                     dirty = _turn(conn, step)
+                if not dirty:
+                    self._complete(step.name)
                 took = time.monotonic() - begun
                 # A backlog goes on at once; what is up to date may rest.
                 pause = 0.0 if dirty else max(step.least_s, took * (_SHARE - 1))
@@ -96,16 +101,17 @@ def _turn(conn: psycopg.Connection, step: Step) -> bool:
     return bool(row[0])
 
 
-async def keep_rollups(database: Database) -> None:
+async def keep_rollups(database: Database, turns: Turns) -> None:
     """Do so for ever: a month may take minutes, and the hours do not wait for it."""
     async with asyncio.TaskGroup() as group:
         for steps in (SOON, PATIENT):
-            group.create_task(_keep(database, steps))
+            group.create_task(_keep(database, steps, turns))
 
 
-async def _keep(database: Database, steps: Sequence[Step]) -> None:
+async def _keep(database: Database, steps: Sequence[Step], turns: Turns) -> None:
     """Do some steps for ever; a failure is told once and tried again."""
-    rollup = Rollup(database, steps)
+    rollup = Rollup(database, steps, turns.complete)
+    done = turns.of("rollups")
     failing = False
     try:
         while True:
@@ -120,6 +126,7 @@ async def _keep(database: Database, steps: Sequence[Step]) -> None:
             if failing:
                 _log.info("rollup_works_again")
             failing = False
+            done()
             await asyncio.sleep(rollup.next_s())
     finally:
         rollup.close()

@@ -150,8 +150,11 @@ def _rest_s(in_a_row: int) -> float:
     return 0.0 if in_a_row < _IN_A_ROW else min(backoff_s(in_a_row - _IN_A_ROW + 1, None), _LONGEST_REST_S)
 
 
-async def keep_notices(database: Database) -> None:
-    """Do so for ever; a failure of the database is told once and tried again."""
+async def keep_notices(database: Database, done: Callable[[], None]) -> None:
+    """Do so for ever, `done` called after each turn that led.
+
+    A failure of the database is told once and tried again.
+    """
     outbox = Outbox(database)
     dispatcher = _Dispatcher(outbox)
     failing = False
@@ -169,6 +172,8 @@ async def keep_notices(database: Database) -> None:
             if failing:
                 _log.info("notices_go_on")
             failing = False
+            if leads:
+                done()
             await asyncio.sleep(_EVERY_S if leads else _STANDBY_S)
     finally:
         await dispatcher.stop()

@@ -19,6 +19,7 @@ from sonde_collector.read.api.serve import Api, http_problem
 from sonde_collector.read.listen import http_server, listen_http
 from sonde_collector.read.metrics import CONTENT_TYPE, Metrics
 from sonde_collector.read.probes import Readiness
+from sonde_collector.read.process_figures import ProcessFigures
 from sonde_collector.read.ranges import Kept
 
 
@@ -34,6 +35,8 @@ class HttpPort:
     ) -> None:
         self._config = config
         self._metrics = metrics
+        self._figures = ProcessFigures(config)
+        metrics.registry.register(self._figures)
         self._readiness = readiness
         self.book = KeyBook(database)
         settings = config.api
@@ -90,4 +93,5 @@ class HttpPort:
         return JSONResponse(body, status_code=200 if ready else 503)
 
     async def _show_metrics(self, _: Request) -> Response:
+        self._figures.checks = await self._readiness.checks()
         return Response(await self._metrics.text(), media_type=CONTENT_TYPE)

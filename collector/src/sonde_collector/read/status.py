@@ -17,6 +17,8 @@ SILENT_S = 90.0
 COUNTED = 1_000_000
 """Counts end here; one more stands for "more"."""
 
+_YEAR_9999_S = 253_370_764_800.0
+
 Row = dict[str, Any]
 
 
@@ -83,6 +85,21 @@ def partitions_lack(conn: psycopg.Connection, now: dt.datetime, *, ahead: dt.tim
     times = np.array([round(at.timestamp() * 1e6) for at in (now, now + ahead)], dtype=np.int64)
     coverage = covered(conn)
     return [each.table for each in PARTITIONED if coverage.missing(each.table, times)]
+
+
+def covered_until(conn: psycopg.Connection, now: dt.datetime) -> dict[str, dt.datetime]:
+    """Give until when each table has partitions without a gap, from `now` on; `now` itself where it has none.
+
+    An end that is open, or beyond the calendar, is the calendar's.
+    """
+    at_us, out = round(now.timestamp() * 1e6), {}
+    for table, (starts, ends) in covered(conn).ranges.items():
+        until = at_us
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            if start <= until < end:
+                until = end
+        out[table] = dt.datetime.fromtimestamp(min(until / 1e6, _YEAR_9999_S), dt.UTC)
+    return out
 
 
 def _partitions(conn: psycopg.Connection) -> list[tuple[str, int, dt.datetime | None]]:

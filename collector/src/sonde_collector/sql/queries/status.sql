@@ -16,15 +16,6 @@ LEFT JOIN sonde.revocations r ON r.probe_id = p.id AND (c.issued_at IS NULL OR c
 WHERE p.is_active OR a.last_seen > now() - interval '1 day'
 ORDER BY p.code;
 
--- name: status_agents_brief
--- For metrics: the agents heard most recently, at most so many.
-SELECT p.code, extract(epoch FROM a.last_seen)::float8,
-  CASE WHEN a.spool_rows > 0 THEN greatest(extract(epoch FROM now() - a.spool_oldest), 0) ELSE 0 END::float8,
-  a.spool_rows, a.ready
-FROM sonde.agents a JOIN probe_locations p ON p.id = a.probe_id
-WHERE p.is_active
-ORDER BY a.last_seen DESC LIMIT %s;
-
 -- name: status_counts
 SELECT count(*) FILTER (WHERE a.last_seen >= now() - %(silent)s::float8 * interval '1 second') AS live,
   count(*) FILTER (WHERE a.last_seen < now() - %(silent)s::float8 * interval '1 second') AS silent,
