@@ -14,6 +14,7 @@ from sonde_collector.read.status import partitions_lack
 
 CHECK_S = 3.0  # a check that takes longer has failed
 KEPT_S = 1.0  # however often one asks, the database is asked once in this time
+_READ_ONLY = "it is read only: a standby? With target_session_attrs=read-write its URL finds the other"
 _AHEAD = dt.timedelta(hours=12)
 
 Checks = Mapping[str, str | None]
@@ -54,7 +55,9 @@ class Readiness:
     def _look(self) -> Checks:
         try:
             with self._database.pool.connection(timeout=CHECK_S) as conn:
-                conn.execute(query("status_ping"))
+                standby = conn.execute(query("status_ping")).fetchone()
+                if standby is None or standby[0]:
+                    return {"database": _READ_ONLY}
                 waiting = [migration.name for migration in pending(conn)]
                 lacking = partitions_lack(conn, dt.datetime.now(dt.UTC), ahead=_AHEAD)
         except PoolTimeout:
