@@ -83,9 +83,10 @@ def _agent(row: dict[str, Any], *, several: bool) -> tuple[str, ...]:
         return (row["vantage"], row["state"], *["-"] * 7, _certificate(row), "")
     revision = f"{row['revision']} (behind {row['assigned'] or 0})" if row["behind"] else str(row["revision"])
     ready = "yes" if row["ready"] else "no"
+    version = f"{row['version']} ({row['version_is']})" if row["version_is"] else row["version"]
     where = f" at {row['collector']}" if several and row["collector"] else ""
     return (
-        row["vantage"], row["state"], row["version"], revision,
+        row["vantage"], row["state"], version, revision,
         f"{ago(row['silent_s'])} ago{where}", ago(row["lag_s"]), str(row["spool_rows"]),
         number(row["clock_offset_ms"], 1), ready, _certificate(row), _wrong(row),
     )  # fmt: skip
