@@ -19,6 +19,8 @@ from support.postgres import Server
 from support.programs import Program, eventually, free_port
 from support.receivers import Webhook
 
+from sonde_collector.db.pool import SERVING
+
 EXAMPLE = Path(__file__).parents[2] / "packaging/haproxy/haproxy.cfg"
 COLLECTORS = 3
 VANTAGES = tuple(f"v{number}" for number in range(1, 7))
@@ -27,6 +29,12 @@ SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 WHERE l.locktype = 'advisory' AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = %s)
   AND l.classid = (hashtext('sonde')::bigint & 4294967295)::oid
   AND l.objid = (hashtext('notify')::bigint & 4294967295)::oid
+"""
+SESSIONS = """
+SELECT max(n) FROM (
+  SELECT count(*) AS n FROM pg_stat_activity WHERE datname = %s AND starts_with(application_name, %s)
+  GROUP BY application_name
+) AS of_each
 """
 _SERVERS, _TARGETS = 8, 2
 
@@ -90,6 +98,7 @@ class Many(House):
     def __init__(self, folder: Path, server: Server) -> None:
         super().__init__(folder, server)
         self.events: list[int] = []
+        self.most_sessions = 0
         self.leaders: list[tuple[float, frozenset[str]]] = []
         self._over = threading.Event()
         self._open = contextlib.ExitStack()
@@ -157,6 +166,8 @@ class Many(House):
             while not self._over.wait(0.1):
                 found = [name for (name,) in conn.execute(LEADER, (self.database,)).fetchall()]
                 assert len(found) == len(set(found))
+                (most,) = conn.execute(SESSIONS, (self.database, SERVING)).fetchone() or (0,)
+                self.most_sessions = max(self.most_sessions, most or 0)
                 self.leaders.append((time.monotonic(), frozenset(found)))
 
     def _tell(self) -> None:
