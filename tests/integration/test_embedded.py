@@ -161,7 +161,7 @@ def test_another_major(state: Path) -> None:
     with Embedded(state):
         pass
     (state / "postgres" / "PG_VERSION").write_text("16\n")
-    with pytest.raises(EmbeddedError, match=r"data of PostgreSQL 16.*brings 18.*pg_dump"):
+    with pytest.raises(EmbeddedError, match=r"data of PostgreSQL 16.*brings 18.*sonde-collector convert"):
         Embedded(state).start()
 
 

@@ -88,6 +88,8 @@ class House:
     lifetime: str = "30d"
     more: str = ""
     """Further lines of collector.toml."""
+    connection_age: str = ""
+    """Where collectors end connections at an age."""
     collectors: list[Collector] = field(default_factory=list)
     agents: list[Enrolled] = field(default_factory=list)
 
@@ -140,10 +142,12 @@ class House:
         folder.mkdir()
         ports = [free_port() for _ in range(3)]
         pki = self.pki
+        ageing = f'connection_age = "{self.connection_age}"\n' if self.connection_age else ""
         (folder / "collector.toml").write_text(
             f'state_dir = "state"\n[database]\nurl = "{self.url}"\n'
             f'[grpc]\nlisten = ["127.0.0.1:{ports[0]}"]\n'
             f'tls_cert = "{pki.cert}"\ntls_key = "{pki.key}"\nclient_ca = "{pki.ca_cert}"\n'
+            f"{ageing}"
             f'[enroll]\nlisten = "127.0.0.1:{ports[1]}"\nca_cert = "{pki.ca_cert}"\nca_key = "{pki.ca_key}"\n'
             f'lifetime = "{self.lifetime}"\n'
             f'[http]\nlisten = "127.0.0.1:{ports[2]}"\ntls_cert = "{pki.cert}"\ntls_key = "{pki.key}"\n'

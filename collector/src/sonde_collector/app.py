@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import socket
 from collections.abc import Coroutine
 from typing import Any
 
@@ -18,7 +19,7 @@ from sonde_collector.control.reports import Reports
 from sonde_collector.control.service import ControlService
 from sonde_collector.db import migrate
 from sonde_collector.db.errors import SchemaMissing, SchemaTooOld
-from sonde_collector.db.pool import EMBEDDED, Database, open_database
+from sonde_collector.db.pool import EMBEDDED, SERVING, Database, open_database
 from sonde_collector.health.loop import keep_health
 from sonde_collector.identity import Peers
 from sonde_collector.ingest.metrics import IngestMetrics
@@ -30,6 +31,7 @@ from sonde_collector.maintain.judge import keep_judging
 from sonde_collector.maintain.loop import ensure_partitions, keep_partitions
 from sonde_collector.maintain.retention import keep_retention
 from sonde_collector.maintain.rollup import PATIENT, SOON, keep_rollups
+from sonde_collector.maintain.stalled import keep_unstalled
 from sonde_collector.maintain.turns import Turns
 from sonde_collector.notify.dispatch import keep_notices
 from sonde_collector.notify.heartbeat import keep_heartbeat
@@ -51,6 +53,7 @@ _SERVICES = tuple(
 # Without it a second collector on the same port would share it silently, and take half of the agents.
 _OPTIONS = (*SERVER_OPTIONS, ("grpc.so_reuseport", 0))
 _LAST_CALLS_S = 1.0  # for health and reflection calls that are open when everything else has ended
+_AGED_S = 2.0  # for calls without an end, which do not hear that their connection is to end
 _HEALTH_EVERY_S = 5.0
 _log = structlog.get_logger()
 
@@ -62,9 +65,16 @@ def serve(config: CollectorConfig) -> None:
         StartError: an address can't be listened on, or a certificate can't be used.
         DatabaseError: the database can't be used.
     """
-    with open_database(config.database.url, config.state_dir, check_schema=False) as database:
+    name = f"{SERVING}{_place(config)}"
+    with open_database(config.database.url, config.state_dir, check_schema=False, name=name) as database:
         _make_ready(database, config)
         asyncio.run(_Collector(config, database).run())
+
+
+def _place(config: CollectorConfig) -> str:
+    """Give which collector this is among others on one database: host, and port where there is one."""
+    host, first = socket.gethostname(), config.grpc.listen[0]
+    return host if first.startswith("unix:") else f"{host}:{first.rpartition(':')[2]}"
 
 
 def _make_ready(database: Database, config: CollectorConfig) -> None:
@@ -99,7 +109,7 @@ class _Collector:
         self._revoked = Revoked(database, peers)
         self._ingest = IngestService(database, writer, counted, peers)
         self._directory = Directory(database)
-        self._reports = Reports(database)
+        self._reports = Reports(database, _place(config))
         self._control = ControlService(
             database, self._directory, self._reports, self._metrics.registry, peers
         )
@@ -141,6 +151,7 @@ class _Collector:
                 keep_heartbeat(self._config.heartbeat, self._readiness.checks),
                 keep_retention(self._database, self._config, done("retention")),
                 keep_health(self._database, done("health")),
+                keep_unstalled(self._database),
                 systemd.keep_watched(),
             ]
             async with asyncio.TaskGroup() as group:
@@ -173,7 +184,7 @@ class _Collector:
         self._control.stop_leases()
 
     def _grpc_server(self) -> grpc.aio.Server:
-        server = grpc.aio.server(options=_OPTIONS)
+        server = grpc.aio.server(options=(*_OPTIONS, *_ageing(self._config.grpc.connection_age)))
         self._ingest.add_to(server)
         control_pb2_grpc.add_ControlServicer_to_server(self._control, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -218,6 +229,16 @@ class _Collector:
                     _log.info("ready_again")
             before = not wrong
             await asyncio.sleep(_HEALTH_EVERY_S)
+
+
+def _ageing(age_s: float | None) -> tuple[tuple[str, int], ...]:
+    """Give the options by which connections end at an age; gRPC spreads them by a tenth."""
+    if age_s is None:
+        return ()
+    return (
+        ("grpc.max_connection_age_ms", int(age_s * 1000)),
+        ("grpc.max_connection_age_grace_ms", int(_AGED_S * 1000)),
+    )
 
 
 def _ingest_settings(config: CollectorConfig) -> IngestSettings:

@@ -47,6 +47,7 @@ class Grpc:
     tls_cert: Annotated[Path, readable] | None = None
     tls_key: Annotated[Path, readable] | None = None
     client_ca: Annotated[Path, readable] | None = None
+    connection_age: Annotated[Duration, duration_between("10s", "30d")] | None = None
 
     @classmethod
     def problems(cls, fields: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

@@ -67,7 +67,8 @@ def agents(config: CollectorConfig, args: argparse.Namespace) -> int:
         "certificate",
         "what is wrong",
     )
-    say_table(headers, [_agent(row) for row in rows])
+    several = len({row["collector"] for row in rows if row["collector"]}) > 1
+    say_table(headers, [_agent(row, several=several) for row in rows])
     for one in refused:
         name, servers = one["credential"], ", ".join(one["servers"] or ())
         say(
@@ -77,14 +78,16 @@ def agents(config: CollectorConfig, args: argparse.Namespace) -> int:
     return 0
 
 
-def _agent(row: dict[str, Any]) -> tuple[str, ...]:
+def _agent(row: dict[str, Any], *, several: bool) -> tuple[str, ...]:
     if row["silent_s"] is None:
         return (row["vantage"], row["state"], *["-"] * 7, _certificate(row), "")
     revision = f"{row['revision']} (behind {row['assigned'] or 0})" if row["behind"] else str(row["revision"])
     ready = "yes" if row["ready"] else "no"
+    version = f"{row['version']} ({row['version_is']})" if row["version_is"] else row["version"]
+    where = f" at {row['collector']}" if several and row["collector"] else ""
     return (
-        row["vantage"], row["state"], row["version"], revision,
-        f"{ago(row['silent_s'])} ago", ago(row["lag_s"]), str(row["spool_rows"]),
+        row["vantage"], row["state"], version, revision,
+        f"{ago(row['silent_s'])} ago{where}", ago(row["lag_s"]), str(row["spool_rows"]),
         number(row["clock_offset_ms"], 1), ready, _certificate(row), _wrong(row),
     )  # fmt: skip
 

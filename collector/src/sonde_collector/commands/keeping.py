@@ -71,7 +71,7 @@ def backup(config: CollectorConfig, args: argparse.Namespace) -> int:
         complain(_RECIPE_BACKUP)
         return 1
     with open_database(EMBEDDED, config.state_dir) as database:
-        made = making.backup(database, Embedded(config.state_dir), args.directory, _progress)
+        made = making.backup(database, Embedded(config.state_dir), args.directory, show_progress)
     if args.json:
         say_json(_as_json(made, args.directory))
         return 0
@@ -86,11 +86,11 @@ def restore(config: CollectorConfig, args: argparse.Namespace) -> int:
         complain(_RECIPE_RESTORE)
         return 1
     source = args.directory.absolute()
-    manifest = restoring.examine(source, _progress)
+    manifest = restoring.examine(source, show_progress)
     applied = []
     if not args.dry_run:
         with Embedded(config.state_dir) as server:
-            applied = restoring.restore(server, source, manifest, _progress, replace=args.yes)
+            applied = restoring.restore(server, source, manifest, show_progress, replace=args.yes)
     if args.json:
         say_json({**_as_json(manifest, source), "restored": not args.dry_run, "migrated": applied})
         return 0
@@ -122,7 +122,7 @@ def _as_json(manifest: Manifest, place: Path) -> dict[str, object]:
     }
 
 
-def _progress(what: str, done: int, total: int) -> None:
+def show_progress(what: str, done: int, total: int) -> None:
     """Show how far it is, where a person watches."""
     if sys.stderr.isatty():
         end = "\r" if done < total else "\n"

@@ -107,7 +107,7 @@ class Directory:
         healthy = True
         while True:
             try:
-                async with await psycopg.AsyncConnection.connect(self._database.url, autocommit=True) as conn:
+                async with await self._database.listen() as conn:
                     await conn.execute(query("control_listen"))
                     await self.refresh()
                     if not healthy:

@@ -19,16 +19,22 @@ _log = structlog.get_logger()
 
 
 class Reports:
-    """Collects states and writes them."""
+    """Collects states and writes them.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: where to.
+        collector: which one hears them.
+    """
+
+    def __init__(self, database: Database, collector: str = "") -> None:
         self._database = database
+        self._collector = collector
         self._pending: dict[int, dict[str, Any]] = {}
         self._failing = False
 
     def take(self, probe_id: int, state: control_pb2.AgentState, received_us: int) -> None:
         """Remember what an agent said, to be written soon."""
-        self._pending[probe_id] = _row(probe_id, state, received_us)
+        self._pending[probe_id] = _row(probe_id, state, received_us) | {"collector": self._collector}
 
     async def run(self) -> None:
         """Write what is new, for ever."""

@@ -30,6 +30,7 @@ import psycopg
 import structlog
 
 from sonde_collector.db import programs
+from sonde_collector.db.data_directory import LOCK, USERS, major_of, postmaster
 from sonde_collector.db.errors import EmbeddedError
 
 DATABASE = "sonde"
@@ -111,9 +112,7 @@ class Embedded:
             with self._exclusive():
                 self._check_data()
                 self._ensure_running()
-                users = os.open(
-                    self.state_dir / "postgres.users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-                )
+                users = os.open(self.state_dir / USERS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 fcntl.flock(users, fcntl.LOCK_SH)
                 self._users = users
         except OSError as error:
@@ -155,7 +154,7 @@ class Embedded:
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:
-        descriptor = os.open(self.state_dir / "postgres.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self.state_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -172,17 +171,10 @@ class Embedded:
                 "its owner, "
                 "or give it a state_dir of its own"
             )
-        try:
-            major = (self.data / "PG_VERSION").read_text().strip()
-        except FileNotFoundError:
-            raise EmbeddedError(
-                f"{self.data} is no PostgreSQL data directory: move it away, or give another state_dir"
-            ) from None
-        if major != str(programs.MAJOR):
+        if (major := major_of(self.data)) != str(programs.MAJOR):
             raise EmbeddedError(
                 f"{self.data} holds data of PostgreSQL {major}, and this program brings {programs.MAJOR}: "
-                f"dump it with PostgreSQL {major}'s pg_dump, move it away, start anew and restore; or run "
-                "pg_upgrade"
+                "`sonde-collector convert` takes it over and keeps the old one; --dry-run says what it needs"
             )
 
     def _make_data(self) -> None:
@@ -260,13 +252,8 @@ class Embedded:
         self._user.give(self.sockets)
 
     def _pid(self) -> int | None:
-        """The running postmaster of our data, from its pid file; None where that is stale or missing."""
-        try:
-            pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
-            arguments = Path("/proc", str(pid), "cmdline").read_bytes().split(b"\0")
-        except (OSError, ValueError):
-            return None
-        return pid if os.fsencode(self.data) in arguments else None
+        """The running postmaster of our data; None where there is none."""
+        return postmaster(self.data)
 
     def _orphans(self) -> int:
         count = 0

@@ -28,21 +28,18 @@ class HeldConnection:
 
     def __enter__(self) -> psycopg.Connection:
         if self._conn is None or self._conn.closed:
-            # A peer that vanished without a word is noticed after half a minute, not after TCP's two hours.
-            self._conn = self._database.connect(
-                autocommit=True,
-                keepalives_idle=10,
-                keepalives_interval=5,
-                keepalives_count=3,
-                tcp_user_timeout=30_000,
-            )
+            self._conn = self._database.connect(autocommit=True)
         return self._conn
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._conn is None or error is None:
+            return
         idle = psycopg.pq.TransactionStatus.IDLE
-        if self._conn is not None and error is not None and self._conn.info.transaction_status != idle:
+        # A server that became a standby would refuse for ever: the URL may lead to another one by now.
+        standby = isinstance(error, psycopg.errors.ReadOnlySqlTransaction)
+        if standby or self._conn.info.transaction_status != idle:
             self.close()
 
     async def run(self, work: Callable[[], _T]) -> _T:

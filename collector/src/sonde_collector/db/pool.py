@@ -16,7 +16,18 @@ from sonde_collector.db.errors import AccessDenied, DatabaseError, Unreachable, 
 
 EMBEDDED = "embedded:"
 OLDEST = 15  # the first with GRANT SET ON PARAMETER and NULLS NOT DISTINCT
+NAME = "sonde-collector"
+"""What a session of ours is called in pg_stat_activity."""
+SERVING = f"{NAME} serve "
+"""How the names of a serving collector's sessions begin; which one it is comes after it."""
 _CONNECT_TIMEOUT_S = 10
+_LIVELY = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""A server that vanished without a word is noticed after half a minute, not after TCP's two hours."""
 _POOL_MAX = 8
 RECONNECT_S = 5.0
 """A pool's growing pauses between attempts add up to this, then the next request tries at once: with the
@@ -36,10 +47,12 @@ class Database:
 
     Attributes:
         url: for any client; with the password, where the given one had it.
+        name: of its sessions.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, name: str = NAME) -> None:
         self.url = url
+        self.name = name
 
     def connect(self, **settings: Any) -> psycopg.Connection:
         """A connection of the caller's own.
@@ -47,7 +60,16 @@ class Database:
         Raises:
             DatabaseError: it can't be had; see `connect`.
         """
-        return connect(self.url, **settings)
+        return connect(self.url, **({"application_name": self.name} | settings))
+
+    async def listen(self) -> psycopg.AsyncConnection:
+        """A connection to hear NOTIFY on.
+
+        Raises:
+            psycopg.Error: it can't be had.
+        """
+        settings: dict[str, Any] = {"application_name": self.name, **_LIVELY}
+        return await psycopg.AsyncConnection.connect(self.url, autocommit=True, **settings)
 
     @functools.cached_property
     def pool(self) -> ConnectionPool:
@@ -56,7 +78,7 @@ class Database:
             self.url,
             min_size=0,
             max_size=_POOL_MAX,
-            kwargs={"autocommit": True, "application_name": "sonde-collector"},
+            kwargs={"autocommit": True, "application_name": self.name, **_LIVELY},
             check=ConnectionPool.check_connection,
             reconnect_timeout=RECONNECT_S,
             open=True,
@@ -70,13 +92,16 @@ class Database:
 
 
 @contextlib.contextmanager
-def open_database(url: str, state_dir: Path, *, check_schema: bool = True) -> Iterator[Database]:
+def open_database(
+    url: str, state_dir: Path, *, check_schema: bool = True, name: str = NAME
+) -> Iterator[Database]:
     """The database at that URL, proven fit to be used.
 
     Args:
         url: "embedded:" or "postgresql://…".
         state_dir: where the embedded one lives.
         check_schema: False for those who are about to make the schema; the time zone is not checked then.
+        name: of its sessions.
 
     Raises:
         DatabaseError: a subclass says what is wrong; the message says what to do.
@@ -88,7 +113,7 @@ def open_database(url: str, state_dir: Path, *, check_schema: bool = True) -> It
             _check_server(conn)
             if check_schema:
                 migrate.check(conn)
-        database = Database(url)
+        database = Database(url, name)
         stack.callback(database.close)
         yield database
 
@@ -101,7 +126,7 @@ def connect(url: str, **settings: Any) -> psycopg.Connection:
         Unreachable: nothing answers, or not yet.
         DatabaseError: the URL can't be read.
     """
-    options: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT_S, "application_name": "sonde-collector"}
+    options: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT_S, "application_name": NAME, **_LIVELY}
     try:
         where = conninfo_to_dict(url)
     except psycopg.ProgrammingError as error:

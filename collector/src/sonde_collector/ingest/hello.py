@@ -4,6 +4,7 @@ import grpc
 
 from sonde_collector.identity import Auth, Peer, Peers, Refused
 from sonde_collector.ingest.connection import End
+from sonde_collector.versions import OURS, too_new
 from sonde_proto.columns import MalformedBatch, parse
 from sonde_proto.v1 import ingest_pb2
 
@@ -40,6 +41,20 @@ def check_hello(hello: ingest_pb2.Batch) -> None:
             )
     if not hello.vantage or "\0" in hello.vantage:
         raise End(grpc.StatusCode.INVALID_ARGUMENT, "hello: vantage is not set, or holds a NUL")
+
+
+def check_version(hello: ingest_pb2.Batch) -> None:
+    """Checks that the agent is not newer than we: it might send results that we would take for malformed.
+
+    Raises:
+        End: UNIMPLEMENTED; the agent waits, and keeps all it has.
+    """
+    if too_new(hello.agent_version):
+        raise End(
+            grpc.StatusCode.UNIMPLEMENTED,
+            f"this collector is {OURS} and the agent is {hello.agent_version[:40]}: collectors are upgraded "
+            "first; its results wait in its spool",
+        )
 
 
 def identify(peers: Peers, auth: Auth, vantage: str) -> Peer:

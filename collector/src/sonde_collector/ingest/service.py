@@ -17,11 +17,12 @@ from sonde_collector.db.pool import Database
 from sonde_collector.identity import Peers
 from sonde_collector.ingest.arrival import take_in
 from sonde_collector.ingest.connection import Connection, End
-from sonde_collector.ingest.hello import check_hello, identify, read
+from sonde_collector.ingest.hello import check_hello, check_version, identify, read
 from sonde_collector.ingest.metrics import IngestMetrics
 from sonde_collector.ingest.sessions import Sessions
 from sonde_collector.ingest.transaction import Settled
 from sonde_collector.ingest.writer import Writer
+from sonde_collector.versions import OURS, too_old
 from sonde_proto.columns import MalformedBatch
 
 # Largest batch taken. [bytes] gRPC itself takes twice as much, so that a batch a bit too large gets an answer
@@ -152,6 +153,7 @@ class IngestService:
         hello = read(raw)
         check_hello(hello)
         try:
+            check_version(hello)
             peer = identify(self._peers, context.auth_context(), hello.vantage)
             taken = await self._sessions.take(hello)
         except End as end:
@@ -167,6 +169,8 @@ class IngestService:
         self._connections[hello.epoch] = connection
         self._metrics.connections.set(len(self._connections))
         _log.info("agent_connected", vantage=hello.vantage, session=taken.number, acked_seq=taken.acked_seq)
+        if too_old(hello.agent_version):
+            _log.warning("agent_too_old", vantage=hello.vantage, version=hello.agent_version[:40], ours=OURS)
         return connection
 
     def _end_refused(self) -> None:

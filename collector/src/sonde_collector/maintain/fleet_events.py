@@ -27,6 +27,7 @@ from sonde_collector.maintain.fleet_watch import Bounds, Disk, Trouble, of_agent
 
 EVERY_S = 10.0
 _RETRY_S = 10.0
+_ASLEEP_S = 60.0  # between two looks: this process was frozen, and perhaps no other listened
 _RULES_S = 60.0  # between two looks at canaries, which speak every hour
 _SAMPLE_S = 600.0  # between two looks at the disk that are remembered
 _SAMPLES = 145  # a day of them
@@ -48,7 +49,7 @@ class FleetEvents:
         self._state_dir = state_dir
         self._host = socket.gethostname()
         self._free: deque[tuple[float, float]] = deque(maxlen=_SAMPLES)
-        self._since = time.monotonic()
+        self._since = self._looked = time.monotonic()
         self._rules_at = float("-inf")
 
     def turn(self) -> int:
@@ -59,6 +60,9 @@ class FleetEvents:
         """
         bounds = _bounds(self._settings)
         disk = self._disk()
+        before, self._looked = self._looked, time.monotonic()
+        if self._looked - before > _ASLEEP_S:
+            self.deaf()
         with self.connection as conn, conn.transaction():
             conn.execute(query("watch_lock"))
             going_on = frozenset(row["topic"] for row in _rows(conn, "watch_going_on"))

@@ -99,6 +99,8 @@ class _Dispatcher:
 
     async def _deliver(self, channel: Notify, database: str, due: Sequence[Due]) -> bool:
         """Send one message; give whether the channel may get the next at once."""
+        if not self._outbox.leads:
+            return False  # it waits on, for whoever leads now
         events = [one.notice.event.id for one in due]
         outcome = await send(channel, [one.notice for one in due], database)
         if outcome.action == "sent":
@@ -129,6 +131,8 @@ class _Dispatcher:
         notices = await self._alone(lambda: self._outbox.going_on(channel.key))
         for start in range(0, len(notices), MOST[channel.kind]):
             some: Sequence[Notice] = notices[start : start + MOST[channel.kind]]
+            if not self._outbox.leads:
+                return
             outcome = await send(channel, some, database)
             if outcome.action != "sent":
                 self._tell(channel.key, failing=True, because=outcome.said)

@@ -1,5 +1,6 @@
 """The outbox in PostgreSQL: events become deliveries, these become due, what came of them is written."""
 
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,6 +20,9 @@ from sonde_collector.notify.event import Event, Notice, event_of
 from sonde_collector.notify.message import MOST
 
 Row = Mapping[str, Any]
+
+# A lead that was not confirmed for so long may be another's by now: less than `maintain.stalled` waits. [s]
+_SURE_S = 10.0
 
 
 @frozen
@@ -63,6 +67,12 @@ class Outbox:
     def __init__(self, database: Database) -> None:
         self.connection = HeldConnection(database)
         self._led: psycopg.Connection | None = None
+        self._sure_at = float("-inf")
+
+    @property
+    def leads(self) -> bool:
+        """Whether this collector may send now: it led a moment ago. One that was frozen does not know."""
+        return time.monotonic() - self._sure_at < _SURE_S
 
     def turn(self, busy: frozenset[str]) -> Turn | None:
         """Plan what is new, release what is silenced no more, and give what is due; None: another one leads.
@@ -73,12 +83,15 @@ class Outbox:
         Raises:
             psycopg.Error, DatabaseError, OSError: PostgreSQL is away, or refuses; nothing is half done.
         """
+        asked_at = time.monotonic()
         with self.connection as conn:
             if self._led is not conn:
+                self._sure_at = float("-inf")
                 if not _one(conn, "notify_lead")["pg_try_advisory_lock"]:
                     return None
                 self._led = conn
             channels = read_channels(conn)
+            self._sure_at = asked_at
             while plan(conn, channels):
                 continue
             release(conn, channels)
@@ -113,7 +126,7 @@ class Outbox:
 
     def close(self) -> None:
         """End the connection, and with it the lead."""
-        self._led = None
+        self._led, self._sure_at = None, float("-inf")
         self.connection.close()
 
     @staticmethod

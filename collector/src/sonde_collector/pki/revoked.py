@@ -40,7 +40,7 @@ class Revoked:
         healthy = True
         while True:
             try:
-                async with await psycopg.AsyncConnection.connect(self._database.url, autocommit=True) as conn:
+                async with await self._database.listen() as conn:
                     await conn.execute(query("identity_listen"))
                     await self.refresh()
                     if not healthy:

@@ -10,6 +10,7 @@ from psycopg.rows import dict_row
 from sonde_collector.db.migrate import migrations, pending
 from sonde_collector.db.partitions import PARTITIONED, covered
 from sonde_collector.db.queries import query
+from sonde_collector.versions import too_new, too_old
 
 SILENT_S = 90.0
 """An agent that said nothing for so long is silent: three of its half-minute words are missing. [s]"""
@@ -23,10 +24,15 @@ Row = dict[str, Any]
 
 
 def agents(conn: psycopg.Connection) -> list[Row]:
-    """Give one row a vantage, with `state` (live, silent …) and `behind` (new tasks not taken yet)."""
+    """Give one row a vantage, with `state` (live, silent …) and `behind` (new tasks not taken yet).
+
+    `version_is` tells a version that is not served as it should be: "too old", "too new", else "".
+    """
     rows = _rows(conn, "status_agents")
     for row in rows:
         row["state"] = _state(row)
+        version = row["version"] or ""
+        row["version_is"] = "too old" if too_old(version) else "too new" if too_new(version) else ""
         row["behind"] = row["revision"] is not None and row["revision"] != (row["assigned"] or 0)
     return rows
 

@@ -20,15 +20,16 @@ LISTEN sonde_assignments;
 -- Two collectors may hear of one agent; the later word stays.
 INSERT INTO sonde.agents (
   probe_id, instance, version, revision, started_at, last_seen, clock_offset_ms, ready, reason,
-  spool_rows, spool_bytes, spool_oldest, last_error, capabilities, refused)
+  spool_rows, spool_bytes, spool_oldest, last_error, capabilities, refused, collector)
 SELECT %(probe_id)s, %(instance)s, %(version)s, %(revision)s, to_timestamp(%(started_s)s), to_timestamp(%(seen_s)s),
   %(clock_offset_ms)s, %(ready)s, %(reason)s, %(spool_rows)s, %(spool_bytes)s, to_timestamp(%(oldest_s)s),
-  %(last_error)s, %(capabilities)s, %(refused)s
+  %(last_error)s, %(capabilities)s, %(refused)s, %(collector)s
 WHERE EXISTS (SELECT FROM probe_locations WHERE id = %(probe_id)s)
 ON CONFLICT (probe_id) DO UPDATE
 SET instance = excluded.instance, version = excluded.version, revision = excluded.revision,
     started_at = excluded.started_at, last_seen = excluded.last_seen, clock_offset_ms = excluded.clock_offset_ms,
     ready = excluded.ready, reason = excluded.reason, spool_rows = excluded.spool_rows,
     spool_bytes = excluded.spool_bytes, spool_oldest = excluded.spool_oldest, last_error = excluded.last_error,
-    capabilities = excluded.capabilities, refused = excluded.refused
+    capabilities = excluded.capabilities, refused = excluded.refused,
+    collector = excluded.collector
 WHERE agents.last_seen <= excluded.last_seen;

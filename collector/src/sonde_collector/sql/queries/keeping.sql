@@ -57,3 +57,18 @@ ALTER DATABASE sonde_restoring RENAME TO sonde;
 
 -- name: keeping_analyze
 ANALYZE;
+
+-- name: keeping_tables
+-- Every table that holds rows of its own.
+SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+  AND n.nspname NOT LIKE 'pg\_%'
+ORDER BY 1, 2;
+
+-- name: keeping_other_databases
+-- What else lies in the cluster, but what PostgreSQL makes itself and what a restore leaves that was killed.
+SELECT datname FROM pg_database
+WHERE NOT datistemplate AND datname NOT IN ('postgres', 'sonde', 'sonde_restoring', 'sonde_before') ORDER BY 1;
+
+-- name: keeping_export
+SELECT pg_export_snapshot();

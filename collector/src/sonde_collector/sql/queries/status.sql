@@ -4,7 +4,7 @@ SELECT p.code AS vantage, coalesce(p.is_active, false) AS active, a.version, a.r
   a.last_seen, extract(epoch FROM now() - a.last_seen)::float8 AS silent_s, a.started_at, a.ready, a.reason,
   a.clock_offset_ms::float8 AS clock_offset_ms, a.spool_rows, a.spool_bytes,
   CASE WHEN a.spool_rows > 0 THEN greatest(extract(epoch FROM now() - a.spool_oldest), 0) ELSE 0 END::float8 AS lag_s,
-  a.last_error, a.capabilities, a.refused, c.not_after AS certificate_until,
+  a.last_error, a.capabilities, a.refused, a.collector, c.not_after AS certificate_until,
   extract(epoch FROM c.not_after - now())::float8 AS certificate_left_s, r.reason AS revoked
 FROM probe_locations p
 LEFT JOIN sonde.agents a ON a.probe_id = p.id
@@ -60,7 +60,8 @@ SELECT reason, count(*) AS rows, max(rejected_at) AS last FROM sonde.rejected_re
 SELECT reason, count(*) AS gaps, sum(results)::bigint AS results FROM sonde.gaps GROUP BY reason ORDER BY reason;
 
 -- name: status_ping
-SELECT 1;
+-- Whether it answers, and takes nothing: a standby.
+SELECT current_setting('transaction_read_only')::boolean;
 
 -- name: top_servers
 -- The ranking of the last minutes as the seed ranks: uptime, then speed, then ping; a figure that nobody has comes last.
