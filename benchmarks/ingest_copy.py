@@ -72,7 +72,10 @@ def _captured(conn: psycopg.Connection, folder: Path, batches: Sequence[ingest_p
     works = []
     for low in range(0, len(batches), per):
         now = time.time_ns() // 1000
-        arrivals = [take_in(item, session=0, received_at_us=now, size=0) for item in batches[low : low + per]]
+        arrivals = [
+            take_in(item, vantage="", session=0, received_at_us=now, size=0)
+            for item in batches[low : low + per]
+        ]
         prepared = prepare(arrivals, settings)
         path = folder / f"{batches[0].vantage}-{low}"
         for arrival in reversed(arrivals):

@@ -123,7 +123,13 @@ class Spool:
 def arrive(batch: ingest_pb2.Batch, session: int = 0, received_at_us: int | None = None) -> Arrival:
     """A batch as the service hands it to the writer."""
     received_at_us = now_us() if received_at_us is None else received_at_us
-    return take_in(batch, session=session, received_at_us=received_at_us, size=batch.ByteSize())
+    return take_in(
+        batch,
+        vantage=batch.vantage,
+        session=session,
+        received_at_us=received_at_us,
+        size=batch.ByteSize(),
+    )
 
 
 def inventory(

@@ -26,6 +26,9 @@ from sonde_collector.ingest.metrics import IngestMetrics
 from sonde_collector.ingest.service import SERVER_OPTIONS, IngestService
 from sonde_collector.ingest.settings import IngestSettings
 from sonde_collector.ingest.writer import Writer
+from sonde_collector.limits.calls import CallLimits
+from sonde_collector.limits.keep import LimitsKept
+from sonde_collector.limits.vantages import Vantages
 from sonde_collector.maintain.fleet_events import keep_fleet_events
 from sonde_collector.maintain.judge import keep_judging
 from sonde_collector.maintain.loop import ensure_partitions, keep_partitions
@@ -107,11 +110,13 @@ class _Collector:
         writer = Writer(database, _ingest_settings(config), counted)
         peers = Peers()
         self._revoked = Revoked(database, peers)
-        self._ingest = IngestService(database, writer, counted, peers)
+        self._vantages = Vantages(config.limits)
+        self._limits = LimitsKept(database, self._vantages, self._metrics.registry)
+        self._ingest = IngestService(database, writer, counted, peers, self._vantages)
         self._directory = Directory(database)
         self._reports = Reports(database, _place(config))
         self._control = ControlService(
-            database, self._directory, self._reports, self._metrics.registry, peers
+            database, self._directory, self._reports, self._metrics.registry, peers, vantages=self._vantages
         )
         self._readiness = Readiness(database, writer.stuck)
         self._health = health.aio.HealthServicer()
@@ -139,6 +144,7 @@ class _Collector:
                 self._revoked.run(),
                 keep_http_certificate(self._config.http, lambda: http.config.ssl if http.started else None),
                 self._reports.run(),
+                self._limits.run(),
                 self._follow_readiness(),
                 keep_partitions(self._database, self._config.partitions, done("partitions")),
                 keep_rollups(self._database, self._turns),
@@ -184,7 +190,10 @@ class _Collector:
         self._control.stop_leases()
 
     def _grpc_server(self) -> grpc.aio.Server:
-        server = grpc.aio.server(options=(*_OPTIONS, *_ageing(self._config.grpc.connection_age)))
+        server = grpc.aio.server(
+            interceptors=[CallLimits(self._vantages)],
+            options=(*_OPTIONS, *_ageing(self._config.grpc.connection_age)),
+        )
         self._ingest.add_to(server)
         control_pb2_grpc.add_ControlServicer_to_server(self._control, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

@@ -34,6 +34,8 @@ _DAYS_30 = Duration(30 * 86_400.0)
 _SECONDS_2 = Duration(2.0)
 _SECOND, _SECONDS_10, _MINUTE, _MINUTES_5 = Duration(1.0), Duration(10.0), Duration(60.0), Duration(300.0)
 _DAYS_3, _DAYS_7 = Duration(3 * 86_400.0), Duration(7 * 86_400.0)
+_HOURS_2 = Duration(7200.0)
+_MB_1, _MB_256, _GB_2 = Size(1_000_000), Size(256_000_000), Size(2_000_000_000)
 _MB_400 = Size(400_000_000)  # of the 512 MB that an agent's spool holds by default
 _DAYS_90 = Duration(90 * 86_400.0)
 _DAYS_365 = Duration(365 * 86_400.0)
@@ -203,6 +205,36 @@ class Watch:
 
 
 @attrs.frozen
+class Limits:
+    """What one vantage may spend, so that a stolen certificate costs the others nothing.
+
+    What is given by the second is of each collector by itself; the others are of the fleet.
+
+    Attributes:
+        rows, bytes: results and their bytes (each with its texts) that are read, a second.
+        rows_ahead, bytes_ahead: how many more may come at once after a time of rest.
+        calls, calls_ahead: calls and words about itself, likewise; a call that stays counts as ten.
+        streams: calls that stay, at once.
+        new_streams: spools never heard of before, a day.
+        rejected: bytes of results set aside, a day (UTC); then nothing is taken until it is over.
+        leases: at once.
+        lease_time: how long one may be renewed; more than the longest run takes.
+    """
+
+    rows: Annotated[int, between(1, 1_000_000)] = 500
+    rows_ahead: Annotated[int, between(10_000, 1_000_000_000)] = 5_000_000
+    bytes: Annotated[Size, between(1_000, 1e12)] = _MB_1
+    bytes_ahead: Annotated[Size, between(16_000_000, 1e15)] = _GB_2
+    calls: Annotated[int, between(1, 10_000)] = 20
+    calls_ahead: Annotated[int, between(100, 1_000_000)] = 2_000
+    streams: Annotated[int, between(4, 1_000)] = 16
+    new_streams: Annotated[int, between(1, 1_000_000)] = 100
+    rejected: Annotated[Size, between(100_000, 1e12)] = _MB_256
+    leases: Annotated[int, between(1, 10_000)] = 100
+    lease_time: Annotated[Duration, duration_between("1m", "2d")] = _HOURS_2
+
+
+@attrs.frozen
 class Heartbeat:
     """A URL that is called while results can be taken; none by default."""
 
@@ -233,6 +265,7 @@ class CollectorConfig:
     archive: Archive = Archive()
     partitions: Partitions = Partitions()
     watch: Watch = Watch()
+    limits: Limits = Limits()
     heartbeat: Heartbeat = Heartbeat()
 
     @classmethod

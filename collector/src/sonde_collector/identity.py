@@ -100,10 +100,23 @@ class Peers:
         return None
 
 
+def common_name(auth: Auth) -> str | None:
+    """Give the name in a peer's certificate, "" where it has none; None without TLS."""
+    return None if _plain(auth) else ",".join(_names(auth))
+
+
+def _plain(auth: Auth) -> bool:
+    return b"ssl" not in auth.get("transport_security_type", ())
+
+
+def _names(auth: Auth) -> list[str]:
+    return [name.decode(errors="replace") for name in auth.get("x509_common_name", ())]
+
+
 def _peer(auth: Auth, vantage: str) -> Peer:
-    if b"ssl" not in auth.get("transport_security_type", ()):
-        return Peer(vantage)  # plain text: it came from this host (see config)
-    names = [name.decode(errors="replace") for name in auth.get("x509_common_name", ())]
+    if _plain(auth):
+        return Peer(vantage)  # it came from this host (see config)
+    names = _names(auth)
     if names != [vantage]:
         shown = f'"{names[0]}"' if names else "nobody"
         raise Refused(

@@ -12,12 +12,13 @@ from sonde_collector.ingest.batcher import Batcher
 MAX_ROWS = 10
 
 
-def arrival(epoch: int, seq: int, rows: int = 1) -> Arrival:
+def arrival(epoch: int, seq: int, rows: int = 1, vantage: str | None = None) -> Arrival:
     """A batch that the batcher can tell from others; it never looks inside."""
     return Arrival(
+        vantage=str(epoch) if vantage is None else vantage,
         epoch=bytes([epoch]), session=1, first_seq=seq, last_seq=seq + max(rows, 1) - 1, chain=b"",
         received_at_us=seq, sent_at_us=0, clock_offset_us=None, agent_version="", config_revision=0,
-        database_id=b"", strings=[""], gaps=[], tables=[], rows=rows, size=rows,
+        database_id=b"", strings=[""], gaps=[], tables=[], rows=rows, size=rows, unpacked=rows,
     )  # fmt: skip
 
 
@@ -109,3 +110,25 @@ def test_streams_are_taken_in_turns() -> None:
     assert [(item.epoch[0], item.first_seq) for item in cut] == [(0, 1), (1, 1), (2, 1), (3, 1), (0, 2)]
     batcher.done(cut)
     assert [(item.epoch[0], item.first_seq) for item in batcher.cut(MAX_ROWS)] == [(1, 2), (2, 2), (3, 2)]
+
+
+@given(st.integers(1, 20), st.integers(1, MAX_ROWS))
+def test_many_streams_and_large_batches_get_a_vantage_no_more(streams: int, rows: int) -> None:
+    """Whatever one vantage has waiting, the one batch of another is in the first two cuts."""
+    batcher = Batcher()
+    for epoch in range(streams):
+        for seq in range(1, 5):
+            batcher.add(arrival(epoch, seq, rows, vantage="flood"))
+    batcher.add(arrival(200, 1, 1, vantage="honest"))
+    seen = [item.vantage for _ in range(2) for item in batcher.cut(MAX_ROWS)]
+    assert "honest" in seen
+
+
+def test_vantages_share_a_cut_by_rows() -> None:
+    """Small batches catch up with a large one before its vantage has another turn."""
+    batcher = Batcher()
+    for epoch in (0, 1):
+        batcher.add(arrival(epoch, 1, 4, vantage="flood"))
+    for seq in range(1, 6):
+        batcher.add(arrival(2, seq, 1))
+    assert [item.epoch[0] for item in batcher.cut(MAX_ROWS)] == [0, 2, 2, 2]

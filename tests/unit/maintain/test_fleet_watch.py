@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sonde_collector.maintain.fleet_watch import Bounds, Disk, Trouble, of_agents, of_disk, of_rules
+from sonde_collector.maintain.fleet_watch import (
+    MOST_A_DAY,
+    Bounds,
+    Disk,
+    Trouble,
+    of_agents,
+    of_disk,
+    of_limits,
+    of_rules,
+    seldom,
+)
 
 BOUNDS = Bounds(
     silent_s=300,
@@ -162,3 +172,35 @@ def test_a_stale_rule_begins_and_ends_once(
     made = of_rules(rows if state else [], topics | {"agent_silent/ams1"})
     assert [(one.kind, one.severity, one.resolved) for one in made] == told
     assert {one.topic for one in made} <= {"rule_stale/netflix@1"}
+
+
+def test_a_vantage_that_meets_limits_is_told_until_it_does_not() -> None:
+    """It begins with the limits' words, stays untold, and ends when no row names it; others are left."""
+    rows = [{"vantage": "ams1", "met": "ams1 sends more results than may be"}]
+    (begun,) = of_limits(rows, frozenset())
+    assert (begun.topic, begun.severity, begun.resolved) == ("agent_limited/ams1", "warning", False)
+    assert "sends more results" in begun.detail
+    assert "agents revoke ams1" in begun.detail
+    going_on = frozenset({begun.topic, "agent_clock/lon1"})
+    assert of_limits(rows, going_on) == []
+    (ended,) = of_limits([], going_on)
+    assert (ended.topic, ended.resolved) == (begun.topic, True)
+
+
+@given(st.integers(0, 100))
+def test_what_swings_all_day_is_told_so_often_and_no_more(swings: int) -> None:
+    """Each beginning is told up to the last, which says so; whatever began ends once."""
+    told: list[Trouble] = []
+    going_on: set[str] = set()
+    for swing in range(2 * swings):
+        begun = sum(not one.resolved for one in told)
+        now = _agent(frozenset(going_on), clock_offset_ms=5000.0 if swing % 2 == 0 else 0.0)
+        now = seldom(now, {"agent_clock/ams1": begun})
+        going_on ^= {one.topic for one in now}
+        told += now
+    beginnings = [one for one in told if not one.resolved]
+    assert len(beginnings) == min(swings, MOST_A_DAY)
+    assert [("not told again" in one.detail) for one in beginnings] == [
+        number == MOST_A_DAY for number in range(1, len(beginnings) + 1)
+    ]
+    assert len(told) == 2 * len(beginnings)

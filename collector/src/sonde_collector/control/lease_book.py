@@ -33,12 +33,21 @@ _AT_ONCE = dt.timedelta(0)
 
 @frozen
 class Asker:
-    """Who asks: the vantage, its process, the server that its run is about, and how long it asks again."""
+    """Who asks.
+
+    Attributes:
+        probe_id: the vantage.
+        instance: its process.
+        server: what its run is about.
+        patience: how long it asks again.
+        most: how many leases it may have; None = any number.
+    """
 
     probe_id: int
     instance: bytes
     server: str
     patience: dt.timedelta | None = None
+    most: int | None = None
 
 
 def acquire(conn: psycopg.Connection, asker: Asker, wanted: Sequence[Resource]) -> UUID | Denial:
@@ -55,20 +64,23 @@ def acquire(conn: psycopg.Connection, asker: Asker, wanted: Sequence[Resource]) 
     names = _names(wanted)
     with conn.pipeline(), conn.transaction():
         conn.execute(query("leases_patience"))
-        conn.execute(query("leases_lock"), names)
+        conn.execute(query("leases_lock"), _names([*wanted, Resource("vantage", str(asker.probe_id))]))
+        mine = conn.execute(query("leases_of"), {"probe_id": asker.probe_id})
         now = conn.execute(query("leases_now"))
         accounts = conn.execute(
             query("leases_accounts"), {"names": [r.name for r in wanted if r.kind == "credential"]}
         )
         held = conn.execute(query("leases_held"), names)
         waiting = conn.execute(query("leases_waiting"), names)
-        found = now.fetchone()
+        found, had = now.fetchone(), mine.fetchone()
         assert found is not None
+        assert had is not None
         scene = Scene(
             found[0],
             {name: _account(name, *row) for name, *row in accounts},
             [Held(Resource(kind, name), *times) for kind, name, *times in held],
             [Waiting(Resource(kind, name), *place) for kind, name, *place in waiting],
+            full=asker.most is not None and had[0] >= asker.most,
         )
         spread = random.random()  # noqa: S311 -- no secret
         decision = decide(wanted, asker.probe_id, scene, spread, asker.patience)
@@ -115,9 +127,9 @@ def owner(conn: psycopg.Connection, lease: UUID) -> str | None:
     return None if row is None else str(row[0])
 
 
-def renew(conn: psycopg.Connection, lease: UUID) -> bool:
-    """Let the lease live on; False when it has ended already."""
-    return conn.execute(query("leases_renew"), {"lease": lease, "ttl": TTL}).rowcount > 0
+def renew(conn: psycopg.Connection, lease: UUID, *, longest: dt.timedelta) -> bool:
+    """Let the lease live on; False when it has ended already, or was granted `longest` ago."""
+    return conn.execute(query("leases_renew"), {"lease": lease, "ttl": TTL, "longest": longest}).rowcount > 0
 
 
 def release(

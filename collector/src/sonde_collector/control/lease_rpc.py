@@ -21,6 +21,7 @@ from sonde_collector.control.lease_book import Asker
 from sonde_collector.control.leases import TTL, Denial, Resource, resources
 from sonde_collector.db.pool import Database
 from sonde_collector.identity import Peer, Peers, Refused
+from sonde_collector.limits.vantages import Vantages
 from sonde_proto.v1 import control_pb2, control_pb2_grpc, results_pb2
 
 _WORKERS = 4  # of the pool's connections; each request takes about a millisecond of one
@@ -48,12 +49,19 @@ class LeaseCalls(control_pb2_grpc.ControlServicer):
         directory: which vantages there are.
         registry: where metrics go.
         peers: who judges whom agents may speak for.
+        vantages: how many leases each may hold, and for how long.
     """
 
     def __init__(
-        self, database: Database, directory: Directory, registry: CollectorRegistry, peers: Peers
+        self,
+        database: Database,
+        directory: Directory,
+        registry: CollectorRegistry,
+        peers: Peers,
+        vantages: Vantages,
     ) -> None:
         self._peers = peers
+        self._vantages = vantages
         self._database = database
         self._directory = directory
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="lease")
@@ -84,13 +92,16 @@ class LeaseCalls(control_pb2_grpc.ControlServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
             raise  # abort has raised already
         patience = dt.timedelta(milliseconds=request.patience_ms) if request.HasField("patience_ms") else None
-        asker = Asker(entry.probe_id, request.instance, request.server, patience)
+        most = self._vantages.limits.leases
+        asker = Asker(entry.probe_id, request.instance, request.server, patience, most)
         asked = time.monotonic()
         answer = await self._do(
             context, lambda conn: lease_book.acquire(conn, asker, wanted), unheard=self._give_back
         )
         self._seconds.observe(time.monotonic() - asked)
         if isinstance(answer, Denial):
+            if answer.too_many:
+                self._vantages.met(request.vantage, "leases", f"{request.vantage}: {answer.detail}")
             reason = results_pb2.MissReason.Name(answer.reason).removeprefix("MISS_REASON_").lower()
             self._asked.labels(reason).inc()
             return control_pb2.AcquireReply(
@@ -105,7 +116,10 @@ class LeaseCalls(control_pb2_grpc.ControlServicer):
         self, request: control_pb2.RenewRequest, context: _Context
     ) -> control_pb2.RenewReply:
         """Let a lease live on; 0 where it has ended."""
-        if not await self._with_own(request.lease, context, lease_book.renew):
+        renew = functools.partial(
+            lease_book.renew, longest=dt.timedelta(seconds=self._vantages.limits.lease_time)
+        )
+        if not await self._with_own(request.lease, context, renew):
             self._ended.labels("late").inc()
             return control_pb2.RenewReply(ttl_ms=0)
         return control_pb2.RenewReply(ttl_ms=_ttl_ms())

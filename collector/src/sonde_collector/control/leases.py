@@ -29,6 +29,8 @@ _SOONEST_S, _PER_WAITER_S, _LATEST_S = (
     15.0,
 )  # how soon who waits asks again, first in line or behind
 
+_TOO_MANY = "this vantage has as many leases as [limits] leases of collector.toml allows"
+
 NO_LEASE = results_pb2.MISS_REASON_NO_LEASE
 CREDENTIAL = results_pb2.MISS_REASON_CREDENTIAL
 
@@ -92,6 +94,8 @@ class Scene:
     accounts: Mapping[str, Account] = field(factory=dict)
     held: Sequence[Held] = ()
     waiting: Sequence[Waiting] = ()
+    full: bool = False
+    """Whether the vantage that asks has as many leases as one may have."""
 
 
 @frozen
@@ -110,12 +114,14 @@ class Denial:
         detail: in words for a person.
         retry: after which to ask again.
         lines: where the vantage stands in line now; none where waiting helps nothing, or it will not wait.
+        too_many: it has as many leases as one vantage may have.
     """
 
     reason: results_pb2.MissReason.ValueType
     detail: str
     retry: dt.timedelta
     lines: Sequence[Waiting] = ()
+    too_many: bool = False
 
 
 def resources(wants: Sequence[control_pb2.Want]) -> list[Resource]:
@@ -149,6 +155,8 @@ def decide(
         spread: parts those who wait, so that they do not come back all at once. [0..1)
         patience: for how long the vantage asks again; None = it does not say, and stands in line.
     """
+    if scene.full:
+        return Denial(NO_LEASE, _TOO_MANY, TTL, too_many=True)
     names = [resource.name for resource in wanted if resource.kind == "credential"]
     for name in names:
         if (denial := _final(name, scene.accounts.get(name))) is not None:

@@ -10,11 +10,13 @@ import structlog
 from google.protobuf.message import DecodeError
 from prometheus_client import CollectorRegistry
 
+from sonde_collector.config import Limits
 from sonde_collector.control.directory import Directory, Entry
 from sonde_collector.control.lease_rpc import LeaseCalls, unknown_vantage
 from sonde_collector.control.reports import Reports
 from sonde_collector.db.pool import Database
 from sonde_collector.identity import Peer, Peers
+from sonde_collector.limits.vantages import Vantages
 from sonde_proto.v1 import control_pb2
 
 _BACKLOG = 16  # states of one agent that wait for an answer; beyond, the oldest need none
@@ -35,9 +37,11 @@ class ControlService(LeaseCalls):
         reports: Reports,
         registry: CollectorRegistry,
         peers: Peers | None = None,
+        *,
+        vantages: Vantages | None = None,
     ) -> None:
         peers = peers or Peers()
-        super().__init__(database, directory, registry, peers)
+        super().__init__(database, directory, registry, peers, vantages or Vantages(Limits()))
         peers.on_look.append(self._wake_refused)
         self._watches: set[_Watch] = set()
         self._reports = reports

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from sonde_collector.ingest.validate import check_batch
+from sonde_collector.ingest.unpacked import texts
+from sonde_collector.ingest.validate import check_batch, check_size
 from sonde_proto import columns
 from sonde_proto.v1 import ingest_pb2
 
@@ -25,14 +26,17 @@ class Arrival:
     """A batch of one stream, held in memory until it is committed.
 
     Attributes:
+        vantage: whose the stream is.
         epoch: the stream.
         session: the fence number of the connection that brought it.
         received_at_us: this collector's clock when it came.
         strings: its dictionary; [0] is "" and stands for NULL.
         rows: results in it.
         size: of its message. [bytes]
+        unpacked: about what its results take one by one, each with its texts. [bytes]
     """
 
+    vantage: str
     epoch: bytes
     session: int
     first_seq: int
@@ -49,17 +53,31 @@ class Arrival:
     tables: Sequence[columns.Table]
     rows: int
     size: int
+    unpacked: int
 
 
-def take_in(batch: ingest_pb2.Batch, *, session: int, received_at_us: int, size: int) -> Arrival:
+def take_in(
+    batch: ingest_pb2.Batch, *, vantage: str, session: int, received_at_us: int, size: int
+) -> Arrival:
     """Decodes a batch.
+
+    Args:
+        batch: as it came.
+        vantage: whose stream it is.
+        session: the fence number of its connection.
+        received_at_us: when it came.
+        size: of its message. [bytes]
 
     Raises:
         MalformedBatch: it contradicts itself; the text names what.
     """
     tables = columns.decode(batch)
+    words = list(batch.strings) or [""]
+    unpacked = size + texts(tables, words)
+    check_size(batch, tables, unpacked)
     check_batch(batch, tables)
     return Arrival(
+        vantage=vantage,
         epoch=batch.epoch,
         session=session,
         first_seq=batch.first_seq,
@@ -71,7 +89,7 @@ def take_in(batch: ingest_pb2.Batch, *, session: int, received_at_us: int, size:
         agent_version=batch.agent_version,
         config_revision=batch.config_revision,
         database_id=batch.database_id,
-        strings=list(batch.strings) or [""],
+        strings=words,
         gaps=[
             GapRange(
                 first_seq=gap.first_seq,
@@ -85,4 +103,5 @@ def take_in(batch: ingest_pb2.Batch, *, session: int, received_at_us: int, size:
         tables=tables,
         rows=sum(map(len, tables)),
         size=size,
+        unpacked=unpacked,
     )

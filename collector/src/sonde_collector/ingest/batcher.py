@@ -1,11 +1,13 @@
 """Which batches a writer takes next. **Pure**: the queue and the cut, no thread, clock or SQL.
 
-Streams take turns, oldest first; of one stream, batches leave in order and one writer holds it at a time, so
-two writers never wait for each other's cursor and no later batch overtakes an earlier one.
+Streams take turns, oldest first, and vantages by what a cut holds of them already: many streams or large
+batches get one no more than the others. Of one stream, batches leave in order and one writer holds it at a
+time, so two writers never wait for each other's cursor and no later batch overtakes an earlier one.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable
+from heapq import heapify, heappop, heappush
 
 from sonde_collector.ingest.arrival import Arrival
 
@@ -40,25 +42,39 @@ class Batcher:
     def cut(self, max_rows: int) -> list[Arrival]:
         """Takes up to `max_rows` results in whole batches, at least one if any is free; holds their streams.
 
-        One batch of each stream, then the next of each: streams cover the same time, and rows of the same
-        time cost the database least when they come together. Who was taken goes behind the others.
+        One batch of each vantage, then the next of whoever has the fewest rows: streams cover the same time,
+        and rows of the same time cost the database least when they come together. Whose batch was taken goes
+        behind the others, with all streams.
         """
         taken: list[Arrival] = []
         rows = 0
-        free = deque(epoch for epoch in self._waiting if epoch not in self._held)
+        held_of: dict[str, int] = defaultdict(int)
+        free = [(0, turn, epoch) for turn, epoch in enumerate(self._waiting) if epoch not in self._held]
+        heapify(free)
+        turn = len(self._waiting)
         while free:
-            queue = self._waiting[free[0]]
+            had, place, epoch = heappop(free)
+            queue = self._waiting[epoch]
+            share = held_of.get(queue[0].vantage, 0)
+            if had < share:  # another stream of its vantage was taken since
+                heappush(free, (share, place, epoch))
+                continue
             if taken and rows + queue[0].rows > max_rows:
                 break
-            epoch = free.popleft()
-            taken.append(queue.popleft())
-            rows += taken[-1].rows
+            batch = queue.popleft()
+            taken.append(batch)
+            rows += batch.rows
+            # A row more: without it batches of gaps alone, which have none, would never yield.
+            held_of[batch.vantage] += batch.rows + 1
             self._held.add(epoch)
             if queue:
-                self._waiting.move_to_end(epoch)
-                free.append(epoch)
+                self._waiting.move_to_end(epoch)  # behind its vantage's other streams
+                turn += 1
+                heappush(free, (held_of[batch.vantage], turn, epoch))
             else:
                 del self._waiting[epoch]
+        for epoch in [each for each, queue in self._waiting.items() if queue[0].vantage in held_of]:
+            self._waiting.move_to_end(epoch)
         self.rows -= rows
         return taken
 

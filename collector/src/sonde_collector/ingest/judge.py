@@ -127,14 +127,18 @@ def _judge_text(
         verdict.flag(codes == -1, Reason.MISSING_VALUE, about)
     used = np.zeros(len(strings), np.bool_)
     used[codes[codes >= 0]] = True
+    # One pass over the rows for each reason, not for each bad text: a batch may hold as many as it has rows.
+    bad: dict[Reason, list[int]] = {}
     for code in np.flatnonzero(used).tolist():
         text = strings[code]
         if (len(text.encode()) if rule.json else len(text)) > rule.longest:
-            verdict.flag(codes == code, Reason.TEXT_TOO_LONG, about)
+            bad.setdefault(Reason.TEXT_TOO_LONG, []).append(code)
         elif "\0" in text:
-            verdict.flag(codes == code, Reason.TEXT_HAS_NUL, about)
+            bad.setdefault(Reason.TEXT_HAS_NUL, []).append(code)
         elif rule.json and not _is_json_object(text):
-            verdict.flag(codes == code, Reason.NOT_A_JSON_OBJECT, about)
+            bad.setdefault(Reason.NOT_A_JSON_OBJECT, []).append(code)
+    for reason, found in bad.items():
+        verdict.flag(np.isin(codes, found), reason, about)
 
 
 def _is_json_object(text: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import structlog
 
+from sonde_collector.config import Limits
 from sonde_collector.db.pool import Database
 from sonde_collector.identity import Peers
 from sonde_collector.ingest.arrival import take_in
@@ -22,6 +23,7 @@ from sonde_collector.ingest.metrics import IngestMetrics
 from sonde_collector.ingest.sessions import Sessions
 from sonde_collector.ingest.transaction import Settled
 from sonde_collector.ingest.writer import Writer
+from sonde_collector.limits.vantages import Vantages
 from sonde_collector.versions import OURS, too_old
 from sonde_proto.columns import MalformedBatch
 
@@ -45,6 +47,7 @@ _SERVICE, _METHOD = "sonde.v1.Ingest", "Stream"
 
 # Batches of one connection in memory; enough to fill a write from a stream of small ones.
 _WINDOW = 256
+_LOOK_S = 1.0  # whoever is slowed down looks so often whether its connection has ended
 _HELLO_S = 30.0  # a connection that says nothing for so long is not an agent
 _RENEW_EVERY_S = 20.0
 _RENEW_AT_ONCE = 500  # streams locked by one renewal: short enough for a writer to wait for
@@ -63,13 +66,21 @@ class IngestService:
         writer: takes the batches; started and stopped here.
         metrics: what is counted.
         peers: who judges whom agents may speak for; without, nothing is revoked.
+        vantages: what each may spend; without, what [limits] says by itself.
     """
 
     def __init__(
-        self, database: Database, writer: Writer, metrics: IngestMetrics, peers: Peers | None = None
+        self,
+        database: Database,
+        writer: Writer,
+        metrics: IngestMetrics,
+        peers: Peers | None = None,
+        vantages: Vantages | None = None,
     ) -> None:
         self._peers = peers or Peers()
         self._peers.on_look.append(self._end_refused)
+        self._vantages = vantages or Vantages(Limits())
+        self._vantages.on_spent = self._end_refused
         self._writer = writer
         self._metrics = metrics
         self._connections: dict[bytes, Connection] = {}
@@ -77,7 +88,7 @@ class IngestService:
         """Why a vantage's last hello was refused; it comes again every half minute, and is told once."""
         self._settled = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._sessions = Sessions(database)
+        self._sessions = Sessions(database, self._vantages)
         self._renewing: asyncio.Task[None] | None = None
 
     def add_to(self, server: grpc.aio.Server) -> None:
@@ -155,6 +166,7 @@ class IngestService:
         try:
             check_version(hello)
             peer = identify(self._peers, context.auth_context(), hello.vantage)
+            self._refuse_spent(hello.vantage)
             taken = await self._sessions.take(hello)
         except End as end:
             self._tell_refused(hello.vantage, end)
@@ -173,12 +185,20 @@ class IngestService:
             _log.warning("agent_too_old", vantage=hello.vantage, version=hello.agent_version[:40], ours=OURS)
         return connection
 
+    def _refuse_spent(self, vantage: str) -> None:
+        if spent := self._vantages.spent.get(vantage):
+            raise End(grpc.StatusCode.RESOURCE_EXHAUSTED, spent)
+
     def _end_refused(self) -> None:
         """End the connections of those who may not speak any more."""
         for connection in self._connections.values():
-            if connection.end is None and (refused := self._peers.refusal(connection.peer)):
+            if connection.end is not None:
+                continue
+            if refused := self._peers.refusal(connection.peer):
                 _log.warning("agent_cut_off", vantage=connection.vantage, reason=str(refused))
                 connection.finish(End(refused.status, str(refused)))
+            elif spent := self._vantages.spent.get(connection.vantage):
+                connection.finish(End(grpc.StatusCode.RESOURCE_EXHAUSTED, spent))
         self._settled.set()
 
     def _tell_refused(self, vantage: str, end: End) -> None:
@@ -238,18 +258,29 @@ class IngestService:
             raise End(grpc.StatusCode.INVALID_ARGUMENT, f"vantage {batch.vantage!r} is not the hello's")
         try:
             arrival = take_in(
-                batch, session=connection.session.number, received_at_us=_now_us(), size=len(raw)
+                batch,
+                vantage=connection.vantage,
+                session=connection.session.number,
+                received_at_us=_now_us(),
+                size=len(raw),
             )
         except MalformedBatch as error:
             raise End(
                 grpc.StatusCode.INVALID_ARGUMENT, f"batch {batch.first_seq}..{batch.last_seq}: {error}"
             ) from error
         connection.take_in(arrival)
+        self._vantages.take_in(arrival.vantage, arrival.rows, arrival.unpacked, time.monotonic())
         self._writer.submit(arrival)
 
     async def _room(self, connection: Connection) -> bool:
         """Waits until this connection may be read; False when it may not be any more."""
-        while self._writer.full or connection.in_flight >= _WINDOW:
+        while wait_s := self._vantages.wait_s(connection.vantage, time.monotonic()):
+            if self._stopping.is_set() or connection.end is not None:
+                return False
+            await asyncio.sleep(min(wait_s, _LOOK_S))
+        while (
+            self._writer.full or connection.in_flight >= _WINDOW or self._vantages.crowded(connection.vantage)
+        ):
             self._settled.clear()
             if self._stopping.is_set() or connection.end is not None:
                 return False
@@ -258,6 +289,7 @@ class IngestService:
 
     def _settle(self, batches: Sequence[Settled]) -> None:
         for settled in batches:
+            self._vantages.settle(settled.arrival.vantage, settled.arrival.unpacked)
             connection = self._connections.get(settled.arrival.epoch)
             if connection is not None and connection.session.number == settled.arrival.session:
                 connection.settle(settled)

@@ -17,14 +17,16 @@ class Why(Enum):
 
     UNKNOWN_VANTAGE = "unknown vantage"
     COPY = "copy"
+    TOO_MANY = "too many new streams"
 
 
 class HelloRefused(Exception):
     """The stream may not be written by this agent; the text says what to do."""
 
-    def __init__(self, why: Why, detail: str) -> None:
+    def __init__(self, why: Why, detail: str, vantage: str = "") -> None:
         super().__init__(detail)
         self.why = why
+        self.vantage = vantage
 
 
 @frozen
@@ -44,11 +46,17 @@ class Session:
     database_id: UUID
 
 
-def take(conn: psycopg.Connection, hello: ingest_pb2.Batch) -> Session:
+def take(conn: psycopg.Connection, hello: ingest_pb2.Batch, *, new_streams: int) -> Session:
     """Takes the stream of a hello over from whoever had it, in one transaction.
 
+    Args:
+        conn: outside any transaction.
+        hello: whose, and which.
+        new_streams: so many streams may a vantage begin in a day.
+
     Raises:
-        HelloRefused: the vantage is unknown, the stream is another vantage's, or the spool is a copy.
+        HelloRefused: the vantage is unknown, the stream is another vantage's or one new stream too many, or
+            the spool is a copy.
         psycopg.Error: nothing was taken.
     """
     with conn.transaction():
@@ -61,6 +69,15 @@ def take(conn: psycopg.Connection, hello: ingest_pb2.Batch) -> Session:
             )
         stream = conn.execute(query("ingest_stream"), {"epoch": hello.epoch}, binary=True).fetchone()
         if stream is None:
+            conn.execute(query("ingest_streams_lock"), {"probe": vantage[0]})
+            begun = conn.execute(query("ingest_streams_begun"), {"probe": vantage[0]}).fetchone()
+            if begun is not None and begun[0] >= new_streams:
+                raise HelloRefused(
+                    Why.TOO_MANY,
+                    f"{hello.vantage} began {begun[0]} streams within a day, as many as [limits] new_streams "
+                    "allows: give its agent a state_dir that lasts, or wait; streams that exist go on",
+                    hello.vantage,
+                )
             conn.execute(query("ingest_new_stream"), {"probe": vantage[0], "epoch": hello.epoch})
             stream = conn.execute(query("ingest_stream"), {"epoch": hello.epoch}, binary=True).fetchone()
             assert stream is not None

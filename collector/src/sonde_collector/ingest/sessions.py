@@ -15,6 +15,7 @@ from sonde_collector.db.held import HeldConnection
 from sonde_collector.db.pool import Database
 from sonde_collector.ingest import session
 from sonde_collector.ingest.connection import End
+from sonde_collector.limits.vantages import Vantages
 from sonde_proto.v1 import ingest_pb2
 
 _THREADS = 4
@@ -26,6 +27,7 @@ _log = structlog.get_logger()
 _REFUSED = {
     session.Why.UNKNOWN_VANTAGE: grpc.StatusCode.NOT_FOUND,
     session.Why.COPY: grpc.StatusCode.FAILED_PRECONDITION,
+    session.Why.TOO_MANY: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
 
@@ -34,10 +36,12 @@ class Sessions:
 
     Args:
         database: where to.
+        vantages: how many new streams each may begin.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, vantages: Vantages) -> None:
         self._database = database
+        self._vantages = vantages
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="hello")
         self._held = threading.local()
         self._all_held: list[HeldConnection] = []
@@ -48,7 +52,8 @@ class Sessions:
         Raises:
             End: the hello is refused, or the database does not answer.
         """
-        return await self._run(lambda conn: session.take(conn, hello))
+        most = self._vantages.limits.new_streams
+        return await self._run(lambda conn: session.take(conn, hello, new_streams=most))
 
     async def renew(self, held: Sequence[tuple[bytes, int]]) -> set[tuple[bytes, int]]:
         """Says that these (epoch, number) are alive and gives those that still hold their stream.
@@ -91,6 +96,8 @@ class Sessions:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._use, work)
         except session.HelloRefused as refused:
+            if refused.why is session.Why.TOO_MANY:
+                self._vantages.met(refused.vantage, "new_streams", str(refused))
             raise End(_REFUSED[refused.why], str(refused)) from refused
         except (psycopg.Error, DatabaseError) as error:
             _log.warning("database_unavailable", error=" ".join(str(error).split()))

@@ -19,6 +19,33 @@ _CHAIN_BYTES = 32
 _MAX_INT64 = 2**63 - 1
 _MAX_VERSION = 64
 
+# Ten times what agents send, so that none of them is ever told: they send 1000 results and 1 MiB at most.
+MAX_ROWS = 10_000
+_MAX_GAPS = 10_000
+_MAX_STRINGS = 200_000
+_MAX_UNPACKED_BYTES = 16 << 20
+
+
+def check_size(batch: ingest_pb2.Batch, tables: Sequence[Table], unpacked: int) -> None:
+    """Checks that a batch is of a size that the others need not wait for.
+
+    Args:
+        batch: as it came.
+        tables: its results.
+        unpacked: what they take one by one. [bytes]
+
+    Raises:
+        MalformedBatch: it is too large; the text says in what.
+    """
+    for count, most, what in (
+        (sum(map(len, tables)), MAX_ROWS, "results"),
+        (len(batch.gaps), _MAX_GAPS, "gaps"),
+        (len(batch.strings), _MAX_STRINGS, "strings"),
+        (unpacked, _MAX_UNPACKED_BYTES, "bytes once unpacked"),
+    ):
+        if count > most:
+            raise MalformedBatch(f"{count} {what}: at most {most} are taken at once; send fewer results")
+
 
 def check_batch(batch: ingest_pb2.Batch, tables: Sequence[Table]) -> None:
     """Checks what a batch promises about itself: its range, its gaps, each seq exactly once, its header.

@@ -23,7 +23,16 @@ from sonde_collector.db.errors import DatabaseError
 from sonde_collector.db.held import HeldConnection
 from sonde_collector.db.pool import Database
 from sonde_collector.db.queries import query
-from sonde_collector.maintain.fleet_watch import Bounds, Disk, Trouble, of_agents, of_disk, of_rules
+from sonde_collector.maintain.fleet_watch import (
+    Bounds,
+    Disk,
+    Trouble,
+    of_agents,
+    of_disk,
+    of_limits,
+    of_rules,
+    seldom,
+)
 
 EVERY_S = 10.0
 _RETRY_S = 10.0
@@ -73,6 +82,11 @@ class FleetEvents:
             if time.monotonic() - self._rules_at >= _RULES_S:
                 self._rules_at = time.monotonic()
                 troubles += of_rules(_rows(conn, "watch_rules"), going_on)
+            troubles += of_limits(_rows(conn, "watch_limits"), going_on)
+            if troubles:
+                topics = [one.topic for one in troubles]
+                begun: dict[str, int] = dict(conn.execute(query("watch_told"), (topics,)).fetchall())
+                troubles = seldom(troubles, begun)
             if troubles:
                 conn.execute(query("watch_events"), (Jsonb([_row(one) for one in troubles]),))
         return len(troubles)

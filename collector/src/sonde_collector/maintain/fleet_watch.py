@@ -18,6 +18,10 @@ _LEAST_HISTORY_S = 6 * 3600.0  # of a disk, before anything is said of the day o
 _CERTIFICATE_SHARE = 0.25  # of its life: agents renew when a third is left
 _DAY_S = 86_400.0
 _STALE = "rule_stale"
+_LIMITED = "agent_limited"
+
+MOST_A_DAY = 20
+"""Beginnings of one topic that are told within a day: whoever says what its agent is could say so all day."""
 
 
 @frozen
@@ -115,6 +119,45 @@ def of_agents(rows: Iterable[Mapping[str, Any]], bounds: Bounds, going_on: froze
         going_on: topics that began and did not end.
     """
     return _changes((figure for row in rows for figure in _agent(row, bounds)), going_on)
+
+
+def of_limits(rows: Iterable[Mapping[str, Any]], going_on: frozenset[str]) -> list[Trouble]:
+    """Give what begins and ends with vantages that meet the limits of collectors.
+
+    Args:
+        rows: one for each that met one in the last ten minutes: vantage, met (in words).
+        going_on: topics that began and did not end; who is in no row keeps within the limits again.
+    """
+    figures = []
+    for row in rows:
+        name, met = row["vantage"], row["met"]
+        says = f"{met}; an agent in order meets no limit: see to its host, or `agents revoke {name}`"
+        figures.append(_Figure(_LIMITED, name, "warning", bad=True, well=False, says=says, data={"met": met}))
+    met_by = {figure.subject for figure in figures}
+    for topic in sorted(going_on):
+        kind, _, name = topic.partition("/")
+        if kind == _LIMITED and name not in met_by:
+            says = f"{name} keeps within the limits again"
+            figures.append(_Figure(_LIMITED, name, "warning", bad=False, well=True, says=says, data={}))
+    return _changes(figures, going_on)
+
+
+def seldom(troubles: Iterable[Trouble], begun: Mapping[str, int]) -> list[Trouble]:
+    """Leave out what begins for more than the `MOST_A_DAY`th time in a day; the last that is told says so.
+
+    Args:
+        troubles: that begin or end now.
+        begun: how often each topic began within a day.
+    """
+    out = []
+    for one in troubles:
+        times = begun.get(one.topic, 0) + 1
+        if one.resolved or times < MOST_A_DAY:
+            out.append(one)
+        elif times == MOST_A_DAY:
+            more = f"{one.detail} (for the {times}th time in a day: not told again until it is less often)"
+            out.append(evolve(one, detail=more))
+    return out
 
 
 def of_disk(disk: Disk, bounds: Bounds, going_on: frozenset[str]) -> list[Trouble]:

@@ -19,6 +19,7 @@ from sonde_collector.maintain.turns import Turns
 
 _SHARE = 20  # of the time, one in so many at most goes into a step: a dirty day of a big fleet takes seconds
 _TURN_S = 1.0  # of one step before the others have theirs: in a busy fleet something is always dirty
+_LONG_S = 2.0  # a turn of hours that took longer is looked into
 _RETRY_S = 10.0
 _log = structlog.get_logger()
 
@@ -30,15 +31,17 @@ class Step:
     Attributes:
         name: as the query knows it.
         least_s: pause between two turns, at least.
+        series: of the raw hours that it counts, one of which a vantage may have made heavy; "" where none.
     """
 
     name: str
     least_s: float
+    series: str = ""
 
 
 SOON = (
-    Step("performance_hours", 2.0),
-    Step("endpoint_hours", 2.0),
+    Step("performance_hours", 2.0, "performance"),
+    Step("endpoint_hours", 2.0, "endpoint"),
 )
 PATIENT = (
     Step("performance_days", 10.0),
@@ -81,6 +84,8 @@ class Rollup:
                 if not dirty:
                     self._complete(step.name)
                 took = time.monotonic() - begun
+                if step.series and took > _LONG_S and _put_off(conn, step):
+                    took = 0.0  # what it was spent on waits now: the others need not
                 # A backlog goes on at once; what is up to date may rest.
                 pause = 0.0 if dirty else max(step.least_s, took * (_SHARE - 1))
                 self._due[step.name] = begun + took + pause
@@ -98,6 +103,15 @@ def _turn(conn: psycopg.Connection, step: Step) -> bool:
     """Whether anything was dirty."""
     row = conn.execute(query("rollup_step"), {"step": step.name}).fetchone()
     assert row is not None
+    return bool(row[0])
+
+
+def _put_off(conn: psycopg.Connection, step: Step) -> bool:
+    """Whether hours that one vantage made heavy wait from now on."""
+    row = conn.execute(query("rollup_put_off"), {"series": step.series}).fetchone()
+    assert row is not None
+    if row[0]:
+        _log.warning("heavy_hours_put_off", series=step.series, hours=row[0])
     return bool(row[0])
 
 

@@ -11,6 +11,14 @@ FROM sonde.streams s JOIN probe_locations p ON p.id = s.probe_id
 WHERE s.epoch = %(epoch)s
 FOR UPDATE OF s
 
+-- New streams of a vantage are begun one after another, so that each sees those before it.
+-- name: ingest_streams_lock
+SELECT pg_advisory_xact_lock(hashtextextended('new streams', %(probe)s))
+
+-- Streams that a vantage began within a day.
+-- name: ingest_streams_begun
+SELECT count(*) FROM sonde.streams WHERE probe_id = %(probe)s AND created_at > now() - interval '1 day'
+
 -- A stream that was never seen. Two hellos at once make one row.
 -- name: ingest_new_stream
 INSERT INTO sonde.streams (probe_id, epoch) VALUES (%(probe)s, %(epoch)s) ON CONFLICT (epoch) DO NOTHING
@@ -81,12 +89,21 @@ SELECT * FROM unnest(%(streams)s::int[], %(first)s::bigint[], %(last)s::bigint[]
                      %(from_at)s::timestamptz[], %(until_at)s::timestamptz[])
 ON CONFLICT DO NOTHING
 
--- Results that can't be rows, with their reason and bytes.
+-- Results that can't be rows, with their reason and bytes; and what they take of their vantage's day, 100 bytes each
+-- for the row itself. In one order, so that two writers can't wait for each other.
 -- name: ingest_rejects
-INSERT INTO sonde.rejected_results (stream_id, seq, kind, target, measured_at, reason, detail, result)
-SELECT * FROM unnest(%(streams)s::int[], %(seqs)s::bigint[], %(kinds)s::text[], %(targets)s::text[],
-                     %(measured_at)s::timestamptz[], %(reasons)s::text[], %(details)s::text[], %(results)s::bytea[])
-ON CONFLICT DO NOTHING
+WITH stored AS (
+  INSERT INTO sonde.rejected_results (stream_id, seq, kind, target, measured_at, reason, detail, result)
+  SELECT * FROM unnest(%(streams)s::int[], %(seqs)s::bigint[], %(kinds)s::text[], %(targets)s::text[],
+                       %(measured_at)s::timestamptz[], %(reasons)s::text[], %(details)s::text[], %(results)s::bytea[])
+  ON CONFLICT DO NOTHING
+  RETURNING stream_id, octet_length(result) + octet_length(detail) + octet_length(target) + 100 AS bytes
+)
+INSERT INTO sonde.rejected_bytes (probe_id, day, bytes)
+SELECT s.probe_id, (now() AT TIME ZONE 'UTC')::date, sum(stored.bytes)
+FROM stored JOIN sonde.streams AS s ON s.id = stored.stream_id
+GROUP BY s.probe_id ORDER BY s.probe_id
+ON CONFLICT (probe_id, day) DO UPDATE SET bytes = rejected_bytes.bytes + excluded.bytes
 
 -- The end of a write: hours to roll up anew, verdicts for health, the batches, and the cursors. One round trip.
 -- name: ingest_finish

@@ -12,6 +12,10 @@ FROM (
   ORDER BY key OFFSET 0
 ) AS in_order;
 
+-- name: leases_of
+-- How many leases a vantage has that have not ended.
+SELECT count(DISTINCT lease) FROM sonde.leases WHERE probe_id = %(probe_id)s AND expires_at > clock_timestamp();
+
 -- name: leases_now
 -- The time once the locks are held; now() is that of the transaction's beginning.
 SELECT clock_timestamp();
@@ -66,7 +70,8 @@ SELECT kind, name, server, granted_at FROM sonde.leases WHERE lease = %(lease)s;
 UPDATE sonde.leases
 SET expires_at = clock_timestamp() + %(ttl)s::interval,
     free_at = clock_timestamp() + %(ttl)s::interval + (free_at - expires_at)
-WHERE lease = %(lease)s AND expires_at > clock_timestamp();
+WHERE lease = %(lease)s AND expires_at > clock_timestamp()
+  AND granted_at > clock_timestamp() - %(longest)s::interval;
 
 -- name: leases_release
 -- A session counts until the provider has dealt with its goodbye, or where it was told none, until it notices.

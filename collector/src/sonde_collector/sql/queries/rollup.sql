@@ -1,3 +1,7 @@
+-- name: rollup_put_off
+-- After a turn that took long: hours that one vantage made heavy wait, and the others do not wait for them.
+SELECT sonde.put_off_heavy_hours(%(series)s);
+
 -- name: rollup_step
 -- One turn of a rollup function: the hours, days or months it made anew; 0 = nothing is dirty.
 SELECT CASE %(step)s

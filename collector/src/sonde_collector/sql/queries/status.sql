@@ -4,7 +4,8 @@ SELECT p.code AS vantage, coalesce(p.is_active, false) AS active, a.version, a.r
   a.last_seen, extract(epoch FROM now() - a.last_seen)::float8 AS silent_s, a.started_at, a.ready, a.reason,
   a.clock_offset_ms::float8 AS clock_offset_ms, a.spool_rows, a.spool_bytes,
   CASE WHEN a.spool_rows > 0 THEN greatest(extract(epoch FROM now() - a.spool_oldest), 0) ELSE 0 END::float8 AS lag_s,
-  a.last_error, a.capabilities, a.refused, a.collector, c.not_after AS certificate_until,
+  concat_ws('; ', nullif(a.last_error, ''), m.limited) AS last_error, a.capabilities, a.refused, a.collector,
+  c.not_after AS certificate_until,
   extract(epoch FROM c.not_after - now())::float8 AS certificate_left_s, r.reason AS revoked
 FROM probe_locations p
 LEFT JOIN sonde.agents a ON a.probe_id = p.id
@@ -12,6 +13,10 @@ LEFT JOIN sonde.assignments s ON s.probe_id = p.id
 LEFT JOIN LATERAL (
   SELECT not_after, issued_at FROM sonde.certificates WHERE probe_id = p.id ORDER BY issued_at DESC LIMIT 1
 ) AS c ON true
+LEFT JOIN LATERAL (
+  SELECT string_agg(detail, '; ' ORDER BY what) AS limited
+  FROM sonde.limits_met WHERE probe_id = p.id AND last_at > now() - interval '10 minutes'
+) AS m ON true
 LEFT JOIN sonde.revocations r ON r.probe_id = p.id AND (c.issued_at IS NULL OR c.issued_at <= r.revoked_at)
 WHERE p.is_active OR a.last_seen > now() - interval '1 day'
 ORDER BY p.code;

@@ -6,7 +6,7 @@ SELECT pg_advisory_xact_lock(hashtext('sonde'), hashtext('fleet watch'));
 SELECT topic FROM (
   SELECT DISTINCT ON (topic) topic, resolved FROM sonde.events
   WHERE kind IN ('agent_silent', 'agent_clock', 'agent_certificate', 'agent_spool', 'results_rejected', 'disk_low',
-                 'rule_stale')
+                 'rule_stale', 'agent_limited')
     AND topic IS NOT NULL
   ORDER BY topic, id DESC
 ) AS newest WHERE NOT resolved;
@@ -30,6 +30,18 @@ LEFT JOIN (
   GROUP BY s.probe_id
 ) AS r ON r.probe_id = p.id
 ORDER BY p.code;
+
+-- name: watch_limits
+-- Who met a limit within ten minutes, and which.
+SELECT p.code AS vantage, string_agg(m.detail, '; ' ORDER BY m.what) AS met
+FROM sonde.limits_met AS m JOIN probe_locations AS p ON p.id = m.probe_id
+WHERE m.last_at > now() - interval '10 minutes'
+GROUP BY p.code ORDER BY p.code;
+
+-- name: watch_told
+-- How often each of these topics began within a day.
+SELECT topic, count(*)::int AS begun FROM sonde.events
+WHERE topic = ANY(%s) AND NOT resolved AND at > now() - interval '1 day' GROUP BY topic;
 
 -- name: watch_rules
 -- What canaries say of each rule version. Fifteen days: a plan runs once in seven at least, and two in a row count.
