@@ -57,8 +57,8 @@ class _Fleet(Collector):
     def __init__(self, database: Database) -> None:
         self._database = database
         self._read_at = float("-inf")
-        self._agents: list[tuple[str, float, float, int, bool]] = []
-        self._counts = (0, 0, 0)
+        self._agents: list[tuple[str, float, float, int, bool, bool]] = []
+        self._counts = (0, 0, 0, 0)
         self._accounts: dict[str, int] = {}
 
     def refresh(self) -> None:
@@ -71,7 +71,7 @@ class _Fleet(Collector):
                 self._agents = conn.execute(query("status_agents_brief"), (MOST_AGENTS,)).fetchall()
                 counts = conn.execute(query("status_counts"), {"silent": SILENT_S}).fetchone()
                 assert counts is not None
-                self._counts = counts[0], counts[1], counts[2]
+                self._counts = counts[0], counts[1], counts[2], counts[3]
                 self._accounts = dict(conn.execute(query("credentials_counts")).fetchall())
         except (psycopg.Error, PoolTimeout):
             return
@@ -79,7 +79,7 @@ class _Fleet(Collector):
     def collect(self) -> Iterator[Metric]:
         """Give the families of this moment."""
         states = GaugeMetricFamily("sonde_agents", "Active vantages by state", labels=["state"])
-        for state, count in zip(("live", "silent", "never_seen"), self._counts, strict=True):
+        for state, count in zip(("live", "silent", "never_seen", "paused"), self._counts, strict=True):
             states.add_metric([state], count)
         yield states
         accounts = GaugeMetricFamily(
@@ -93,6 +93,7 @@ class _Fleet(Collector):
             ("sonde_agent_lag_seconds", "Age of the oldest result that waits on the agent"),
             ("sonde_agent_spool_rows", "Results that wait on the agent"),
             ("sonde_agent_ready", "Whether the vantage calls itself fit to judge others"),
+            ("sonde_agent_paused", "Whether an operator paused the vantage"),
         )
         for place, (name, text) in enumerate(columns, 1):
             family = GaugeMetricFamily(name, text, labels=["vantage"])

@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 def agents(conn: psycopg.Connection) -> list[Row]:
-    """Give one row a vantage, with `state` (live, silent …) and `behind` (new tasks not taken yet)."""
+    """Give one row a vantage, with `state` (live, paused …) and `behind` (new tasks not taken yet)."""
     rows = _rows(conn, "status_agents")
     for row in rows:
         row["state"] = _state(row)
@@ -30,6 +30,8 @@ def agents(conn: psycopg.Connection) -> list[Row]:
 
 
 def _state(row: Row) -> str:
+    if row["paused"] and row["active"]:
+        return "paused"
     if row["silent_s"] is None:
         return "never seen"
     if row["silent_s"] > SILENT_S:
