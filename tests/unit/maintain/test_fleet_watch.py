@@ -67,6 +67,16 @@ def test_a_silent_agents_last_words_are_no_news() -> None:
     assert _agent(going_on, silent_s=400.0) == []
 
 
+def test_a_paused_vantage_may_be_silent() -> None:
+    """Nobody is told of its silence, clock or spool, and what was told ends; its certificate still counts."""
+    away = {"silent_s": 9999.0, "clock_offset_ms": 9999.0, "lag_s": 9999.0, "spool_bytes": 10**12}
+    assert _agent(paused=True, **away) == []
+    (ended,) = _agent(frozenset({"agent_silent/ams1"}), paused=True, **away)
+    assert (ended.kind, ended.resolved) == ("agent_silent", True)
+    (bad,) = _agent(paused=True, **away, certificate_left_s=60.0, certificate_life_s=3e6)
+    assert bad.kind == "agent_certificate"
+
+
 def test_one_that_left_or_never_came_is_no_trouble() -> None:
     """A deactivated vantage ends what went on; one that was never heard begins nothing."""
     going_on = frozenset({"agent_silent/ams1"})

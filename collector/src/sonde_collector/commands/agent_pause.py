@@ -32,7 +32,7 @@ def register(actions: Subparsers) -> None:
         "--for", dest="for_s", type=duration(1, _LONGEST_S), metavar="DURATION",
         help='such as "2h"; left out: until they are resumed',
     )  # fmt: skip
-    stop.add_argument("--reason", type=printable, default="", metavar="TEXT", help="for those who find it")
+    stop.add_argument("--reason", type=printable, metavar="TEXT", help="for those who find it")
     go = add(
         actions, "resume", resume, "have paused agents measure again",
         examples=("sonde-collector agents resume ams1", "sonde-collector agents resume all"),
@@ -47,7 +47,7 @@ def pause(config: CollectorConfig, args: argparse.Namespace) -> int:
         database.connect(autocommit=True) as conn,
     ):
         codes = asking.vantages(conn, args.vantages)
-        paused = asking.pause(conn, codes, args.for_s, args.reason)
+        paused = asking.pause(conn, codes, args.for_s, args.reason or "")
     if args.json:
         say_json([{"vantage": one.vantage, "until": one.until, "hears": one.hears} for one in paused])
         return 0

@@ -157,10 +157,10 @@ class RunRequests:
 
     def _write(self, answers: dict[Key, control_pb2.RunAnswer]) -> None:
         with self._database.pool.connection() as conn:
-            conn.execute(query("runs_answer"), _columns(answers))
+            conn.execute(query("runs_answer"), columns(answers))
 
 
-def _columns(answers: dict[Key, control_pb2.RunAnswer]) -> dict[str, list[Any]]:
+def columns(answers: dict[Key, control_pb2.RunAnswer]) -> dict[str, list[Any]]:
     """Give answers as columns: foreign text, bounded to what is of use. **Pure**."""
     said = sorted(answers.items())  # in one order, so that two collectors can't deadlock
     return {
