@@ -24,6 +24,7 @@ MOST_REQUESTS = 8
 MOST_OPEN = 1000
 """Tasks that wait or run at once; more are not taken on until some have ended."""
 
+_ID_BYTES = 16
 _LONGEST_KEY = 512  # plan, target and way have 100 characters each at most
 _REMEMBER_NS = 30_000_000_000  # after its end, so that the last answers are still said
 _NS_PER_MS = 1_000_000
@@ -158,7 +159,7 @@ class OnDemand:
         ]
 
     def _begin(self, said: control_pb2.RunRequest, now_ns: int) -> _Request | None:
-        if not said.left_ms or len(self._requests) >= MOST_REQUESTS:
+        if not said.left_ms or len(said.id) != _ID_BYTES or len(self._requests) >= MOST_REQUESTS:
             return None
         request = _Request(now_ns + min(said.left_ms * _NS_PER_MS, LONGEST_NS))
         self._requests[said.id] = request
