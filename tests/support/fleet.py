@@ -255,13 +255,15 @@ def collector_toml(url: str, port: int) -> str:
     )
 
 
-def prepare_database(server: Server, name: str, directory: Path, *, reverse: bool = False) -> None:
-    """Makes a database with schema and inventory, by the commands that an operator uses."""
+def prepare_database(
+    server: Server, name: str, directory: Path, *, reverse: bool = False, more: str = ""
+) -> None:
+    """Makes a database with schema and inventory (`more`: tables to add), by an operator's commands."""
     directory.mkdir(parents=True)
     server.create(name)
     config, inventory = directory / "collector.toml", directory / "fleet.toml"
     config.write_text(collector_toml(server.url(name), free_port()))
-    inventory.write_text(fleet_toml(reverse=reverse))
+    inventory.write_text(fleet_toml(reverse=reverse) + more)
     for command in (("migrate",), ("apply", str(inventory))):
         done = run("sonde-collector", *command, "--config", str(config))
         assert done.returncode == 0, done.stdout + done.stderr

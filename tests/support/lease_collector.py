@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from sonde_collector.control.directory import Directory
 from sonde_collector.control.reports import Reports
+from sonde_collector.control.run_requests import RunRequests
 from sonde_collector.control.service import ControlService
 from sonde_collector.db.pool import Database
 from sonde_proto.v1 import control_pb2_grpc
@@ -22,7 +23,13 @@ class Running:
         self.registry = CollectorRegistry()
         self.database = Database(url)
         directory = Directory(self.database)
-        self.service = ControlService(self.database, directory, Reports(self.database), self.registry)
+        self.service = ControlService(
+            self.database,
+            directory,
+            Reports(self.database),
+            self.registry,
+            runs=RunRequests(self.database, directory),
+        )
         self.address = ""
         self.channel: grpc.aio.Channel
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sonde_agent.admission import BACKGROUND, CAPACITY, DISPLACED, EXCLUSIVE, NORMAL, OVERLAP, Admission, Slot
+from sonde_agent.on_demand import Asked
 
 actions = st.lists(
     st.tuples(st.just("offer"), st.integers(0, 7)) | st.tuples(st.just("finish"), st.integers(0, 7)),
@@ -132,3 +133,78 @@ def test_a_group_loses_only_what_is_withdrawn() -> None:
     admission.offer(Slot("g", 1, NORMAL, members=("a", "b")))
     admission.withdraw(frozenset({"a"}))
     assert [slot.tasks for slot in admission.start()] == [("b",)]
+
+
+def asked(key: str, *, deadline_ns: int = 100, task_class: Any = NORMAL, tunnel: bool = False) -> Slot:
+    """A slot that a person asked for."""
+    return Slot(key, 0, task_class, tunnel=tunnel, asked=Asked(b"r", key, deadline_ns))
+
+
+@given(
+    st.integers(1, 4),
+    st.lists(st.tuples(st.sampled_from(["offer", "ask", "finish"]), st.integers(0, 7)), max_size=200),
+)
+def test_runs_on_demand_leave_the_schedule_its_room(limit: int, steps: list[tuple[str, int]]) -> None:
+    """They start where no slot waits, in half of the room, never beside a run of their key; all end up."""
+    classes: dict[str, Any] = {"7": EXCLUSIVE, "6": BACKGROUND}
+    admission = Admission(limit)
+    running: dict[str, Slot] = {}
+    count: Counter[str] = Counter()
+    for number, (what, n) in enumerate(steps):
+        key = str(n)
+        task_class = classes.get(key, NORMAL)
+        if what == "finish" and key in running:
+            del running[key]
+            admission.finish(key)
+        elif what == "offer":
+            count["offered"] += 1
+            missed = admission.offer(Slot(key, number, task_class))
+            assert all(one.slot.asked is None for one in missed)
+            count["missed"] += len(missed)
+        elif what == "ask":
+            count["offered"] += 1
+            assert admission.offer(asked(key, task_class=task_class)) == []
+        for slot in admission.start():
+            assert slot.key not in running
+            running[slot.key] = slot
+            count["started"] += 1
+        assert len(running) <= limit
+        assert "7" not in running or len(running) == 1
+        on_demand = [slot for slot in running.values() if slot.asked and slot.task_class != EXCLUSIVE]
+        assert len(on_demand) <= max(limit // 2, 1)
+        assert count["offered"] == count["started"] + count["missed"] + admission.waiting
+    for key in list(running):
+        admission.finish(key)
+    while started := admission.start():
+        for slot in started:
+            admission.finish(slot.key)
+    assert admission.waiting == 0
+
+
+def test_the_schedule_goes_before_what_was_asked_for() -> None:
+    """A slot that is due starts first; the regular slot of a task that runs on demand is overlap."""
+    admission = Admission(2)
+    admission.offer(asked("a"))
+    admission.offer(Slot("b", 1, NORMAL))
+    admission.offer(Slot("c", 2, NORMAL))
+    assert [slot.key for slot in admission.start()] == ["b", "c"]
+    admission.finish("b")
+    assert [slot.key for slot in admission.start()] == ["a"]
+    assert [one.reason for one in admission.offer(Slot("a", 3, NORMAL))] == [OVERLAP]
+
+
+def test_what_was_asked_for_is_taken_back() -> None:
+    """What did not start by its request's end is given back, and so is all that waits when asked."""
+    admission = Admission(1)
+    admission.offer(Slot("a", 1, NORMAL))
+    admission.start()
+    for slot in (
+        asked("b", deadline_ns=5),
+        asked("x", deadline_ns=9, task_class=EXCLUSIVE),
+        Slot("c", 2, NORMAL),
+    ):
+        admission.offer(slot)
+    assert [slot.key for slot in admission.expire(5)] == ["b"]
+    assert [slot.key for slot in admission.take_back_asked(lambda one: one.task == "x")] == ["x"]
+    assert [slot.key for slot in admission.clear()] == ["c"]
+    assert admission.waiting == 0

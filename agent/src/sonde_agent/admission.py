@@ -9,12 +9,16 @@
 - Background runs start only when no normal one waits.
 - A slot may stand for several tasks that are run together; each of them is accounted for.
 - Of the runs at once, at most `tunnels` open a tunnel; a slot that waits for one lets others pass.
+- A run on demand is one more beside the schedule: it starts when no other slot waits and no run of the same
+  key is under way, and takes half of the room at most; an exclusive one waits its turn among the exclusive.
+  What comes due while it runs is missed as with any run. It is itself no slot that could be missed.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from sonde_agent.on_demand import Asked
 from sonde_proto.v1 import control_pb2, results_pb2
 
 CAPACITY = results_pb2.MISS_REASON_CAPACITY
@@ -38,6 +42,7 @@ class Slot:
         tunnel: it opens a tunnel.
         until_ns: how long a lease is asked for again [BOOTTIME]; 0 = it was not asked for yet.
         displaced: an exclusive run held the vantage when it came due.
+        asked: the request that it is for; None = it stands in the schedule.
     """
 
     key: str
@@ -47,6 +52,7 @@ class Slot:
     tunnel: bool = False
     until_ns: int = 0
     displaced: bool = False
+    asked: Asked | None = None
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -74,6 +80,7 @@ class Admission:
             NORMAL: deque(),
             BACKGROUND: deque(),
         }
+        self._asked: deque[Slot] = deque()
         self._owed: set[str] = set()
 
     @property
@@ -84,11 +91,18 @@ class Admission:
     @property
     def waiting(self) -> int:
         """How many slots wait for room."""
-        return sum(map(len, self._waiting.values()))
+        return sum(map(len, self._waiting.values())) + len(self._asked)
+
+    def under_way(self) -> list[Slot]:
+        """Give the slots that run now."""
+        return list(self._running.values())
 
     def offer(self, slot: Slot) -> list[Missed]:
         """Take in a slot that is due; give what is missed by it. It starts with `start`."""
-        missed = []
+        missed: list[Missed] = []
+        if slot.asked is not None:
+            (self._waiting[EXCLUSIVE] if slot.task_class == EXCLUSIVE else self._asked).append(slot)
+            return missed
         if slot.key in self._running:
             return [Missed(slot, OVERLAP)]
         if (stale := self._withdraw(slot.key)) is not None:
@@ -125,7 +139,48 @@ class Admission:
         if exclusive and not self._running:
             started.append(exclusive.popleft())
             self._begin(started[0])
+        elif not any(self._waiting.values()):
+            started += self._start_asked()
         return started
+
+    def _start_asked(self) -> list[Slot]:
+        """Give what starts now of what was asked for; nothing of the schedule waits."""
+        room = min(self._limit - len(self._running), max(self._limit // 2, 1) - self._asked_under_way())
+        started: list[Slot] = []
+        for slot in tuple(self._asked):
+            if len(started) >= room:
+                break
+            if slot.key in self._running or (slot.tunnel and self._tunnels_open() >= self._tunnels):
+                continue
+            self._asked.remove(slot)
+            self._begin(slot)
+            started.append(slot)
+        return started
+
+    def _asked_under_way(self) -> int:
+        return sum(slot.asked is not None for slot in self._running.values())
+
+    def take_back_asked(self, chosen: Callable[[Asked], bool]) -> list[Slot]:
+        """Take back what was asked for and waits, where it is chosen."""
+        return self._take_back(lambda slot: slot.asked is not None and chosen(slot.asked))
+
+    def expire(self, now_ns: int) -> list[Slot]:
+        """Take back what was asked for and did not start before its request's end."""
+        return self.take_back_asked(lambda asked: asked.deadline_ns <= now_ns)
+
+    def clear(self) -> list[Slot]:
+        """Take back all that waits."""
+        return self._take_back(lambda _: True)
+
+    def _take_back(self, chosen: Callable[[Slot], bool]) -> list[Slot]:
+        found: list[Slot] = []
+        for queue in (*self._waiting.values(), self._asked):
+            taken = [slot for slot in queue if chosen(slot)]
+            for slot in taken:
+                queue.remove(slot)
+            found += taken
+        self._owed &= {slot.key for queue in self._waiting.values() for slot in queue}
+        return found
 
     def finish(self, key: str) -> None:
         """Count the run of `key` as over."""
@@ -137,6 +192,7 @@ class Admission:
         for task_class, queue in self._waiting.items():
             left = ((slot, tuple(key for key in slot.tasks if key not in keys)) for slot in queue)
             self._waiting[task_class] = deque(_part(slot, tasks) for slot, tasks in left if tasks)
+        self._asked = deque(slot for slot in self._asked if keys.isdisjoint(slot.tasks))
 
     def _begin(self, slot: Slot) -> None:
         self._running[slot.key] = slot
@@ -146,7 +202,7 @@ class Admission:
         """Take the waiting slot of `key` back."""
         for queue in self._waiting.values():
             for slot in queue:
-                if slot.key == key:
+                if slot.key == key and slot.asked is None:
                     queue.remove(slot)
                     return slot
         return None

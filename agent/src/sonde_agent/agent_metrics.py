@@ -48,6 +48,7 @@ def metrics_of(sources: Sources) -> Iterator[Metric]:
         ("running", "Runs under way.", runner.running),
         ("waiting", "Slots that wait for room.", runner.waiting),
         ("ready", "1 = fit to judge others.", sources.readiness.ready),
+        ("paused", "1 = an operator has it measure nothing.", bool(runner.paused)),
         ("loop_lag_p99_seconds", "How late the event loop woke up.", vitals.lag_p99_ms / 1000),
         ("cpu_ratio", "CPU of this process and its children, of one core.", vitals.cpu_pct / 100),
         ("resident_memory_bytes", "Resident memory.", vitals.rss_mb * 1e6),

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import structlog
@@ -45,6 +45,8 @@ FINISH_WITHIN_S = 5.0
 _SEND_LAST_WITHIN_S, _SEND_LAST_POLL_S = 2.0, 0.02  # a write takes the collector some 10 ms
 
 _TUNNELS_EVERY_S = 60.0
+
+_ANSWERS_EVERY_S = 1.0
 
 _STATS_EVERY_S = 5.0  # counting what waits reads the spool: not for every scrape, and not on the event loop
 
@@ -98,6 +100,7 @@ class App:
         self._exchange = ClockExchange()
         self._engines = Engines()
         self._journal = Journal(spool)
+        self._answered = asyncio.Event()
         tls = config.tls
         channels = Channels(
             config.collector,
@@ -127,6 +130,8 @@ class App:
             tunnels=tunnels_here(config.limits.tunnels),
             leases=Leases(channels, identity),
             budget=self._budget,
+            utc_us=self._utc_us,
+            on_answer=self._answered.set,
         )
         self._uplink = Uplink(spool, channels, identity, clock=self._exchange)
         self._renewal: Renewal | None = None
@@ -144,6 +149,7 @@ class App:
             AssignmentCache(config.state_dir / "assignment"),
             describe=self._describe,
             on_assignment=self._assign,
+            on_runs=self._ask,
             clock=self._exchange,
         )
 
@@ -164,6 +170,7 @@ class App:
                         ("metrics", self._serve_metrics()),
                         ("stats", self._keep_stats()),
                         ("tunnels", self._look_for_tunnels()),
+                        ("answers", self._tell_answers()),
                         *([("renewal", self._renewal.run())] if self._renewal else []),
                     )
                 ]
@@ -199,7 +206,24 @@ class App:
     def _assign(self, assignment: control_pb2.Assignment) -> None:
         self._journal.measured_under(assignment.database_id, assignment.revision)
         self._budget.per_month = assignment.monthly_bytes
-        self._runner.assign(assignment.tasks)
+        self._runner.assign(assignment.tasks, assignment.pause if assignment.HasField("pause") else None)
+
+    def _ask(self, requests: Sequence[control_pb2.RunRequest]) -> None:
+        assignment = self._control.current
+        self._runner.ask(requests, assignment.revision if assignment else 0)
+
+    async def _tell_answers(self) -> None:
+        """Tell the collector of new answers to its requests; many at once, not one by one."""
+        while True:
+            await self._answered.wait()
+            self._answered.clear()
+            self._control.changed()
+            await asyncio.sleep(_ANSWERS_EVERY_S)
+
+    def _utc_us(self) -> int:
+        """UTC by the collector's clock, where it is known."""
+        offset = self._exchange.best()
+        return self._clock.wall_us() + (offset.offset_us if offset else 0)
 
     def _describe(self) -> control_pb2.AgentState:
         stats = self._stats
@@ -212,6 +236,7 @@ class App:
             last_error=self._uplink.state.last_error or (self._renewal.last_error if self._renewal else ""),
             capabilities=self._capabilities,
             refused=self._runner.refused,
+            runs=self._runner.on_demand.answers(),
         )
         if stats.oldest_us is not None:
             state.spool_oldest_us = stats.oldest_us
@@ -225,7 +250,8 @@ class App:
     def _status(self) -> str:
         link = "connected" if self._uplink.state.connected else self._uplink.state.last_error or "connecting"
         fit = self._readiness.reason or "ready"
-        return f"{self._runner.tasks} tasks, {self._stats.rows} results waiting, {link}, {fit}"
+        paused = f", paused: {self._runner.paused}" if self._runner.paused else ""
+        return f"{self._runner.tasks} tasks, {self._stats.rows} results waiting, {link}, {fit}{paused}"
 
     async def _look_for_tunnels(self) -> None:
         """Ask until there is a helper: it may be installed, or started, after this agent."""

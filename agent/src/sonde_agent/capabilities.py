@@ -8,9 +8,11 @@ from sonde_agent.net.resolve import host_lacks
 from sonde_agent.tunnel.client import TunnelError, Tunnels
 from sonde_agent.unlock_diagnosis import tls_here
 
+_TOLD = ("pause", "run-now")  # an older agent does not hear of it
+
 
 def capabilities(config: AgentConfig) -> list[str]:
-    """Give "ping4", "ping6", "endpoint4", "endpoint6", "throughput", "unlock:…", each "credential:NAME"."""
+    """Give "ping4", "endpoint6" …, "throughput", "unlock:…", "credential:NAME"; what it can be told."""
     found = []
     for family in (4, 6):
         lacks = host_lacks(family)
@@ -19,7 +21,8 @@ def capabilities(config: AgentConfig) -> list[str]:
             found += [] if lacks else [f"ping{family}"]
         found += [] if lacks else [f"endpoint{family}"]
     unlock = [f"unlock:{tls_here()}-tls"] if config.policy.rule_keys and tls_here() else []
-    return [*found, "throughput", *unlock, *(f"credential:{name}" for name in sorted(config.credential))]
+    credentials = (f"credential:{name}" for name in sorted(config.credential))
+    return [*found, "throughput", *_TOLD, *unlock, *credentials]
 
 
 async def tunnel_capabilities(tunnels: Tunnels) -> list[str]:

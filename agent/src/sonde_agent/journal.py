@@ -22,11 +22,15 @@ log = structlog.get_logger()
 class ResultStore(Protocol):
     """What the journal needs of the spool."""
 
-    def append(self, results: Sequence[results_pb2.Result]) -> None:
-        """Keep results; they are durable when this returns."""
+    def append(self, results: Sequence[results_pb2.Result]) -> tuple[bytes, int]:
+        """Keep results; they are durable when this returns. Give the stream's epoch and the last seq."""
 
     def measured_under(self, database_id: bytes, revision: int) -> None:
         """Say which assignment the results appended from now on were measured under."""
+
+
+Kept = Callable[[bytes, int], None]
+"""Told the epoch of the stream and a seq once all that was added lies on the disk, up to that seq."""
 
 
 class Journal:
@@ -39,15 +43,18 @@ class Journal:
     def __init__(self, store: ResultStore) -> None:
         self._store = store
         self._work: list[Sequence[results_pb2.Result] | Callable[[], None]] = []
+        self._kept: list[Kept] = []
         self._wake = asyncio.Event()
         self._closing = False
         # One thread: commits stay in order, and SQLite's writer is never contended.
         self._thread = ThreadPoolExecutor(1, "journal")
 
-    def add(self, results: Sequence[results_pb2.Result]) -> None:
-        """Take results; they are durable within GATHER_S and one commit."""
+    def add(self, results: Sequence[results_pb2.Result], kept: Kept | None = None) -> None:
+        """Take results; they are durable within GATHER_S and one commit, which `kept` is told."""
         if results:
             self._work.append(results)
+            if kept is not None:
+                self._kept.append(kept)
             self._wake.set()
 
     def measured_under(self, database_id: bytes, revision: int) -> None:
@@ -64,14 +71,18 @@ class Journal:
                 await asyncio.sleep(GATHER_S)
             self._wake.clear()
             work, self._work = self._work, []
+            told, self._kept = self._kept, []
             try:
-                await loop.run_in_executor(self._thread, self._commit, work)
+                end = await loop.run_in_executor(self._thread, self._commit, work)
             except Exception:
                 # The spool promises not to raise for a full disk; what it raises is a defect, and the agent
                 # goes on measuring.
                 log.exception(
                     "spool_append_failed", hint="results of this moment are lost; please report this"
                 )
+                continue
+            for kept in told:
+                kept(*end)
         self._thread.shutdown()
 
     def close(self) -> None:
@@ -79,15 +90,17 @@ class Journal:
         self._closing = True
         self._wake.set()
 
-    def _commit(self, work: Sequence[Sequence[results_pb2.Result] | Callable[[], None]]) -> None:
+    def _commit(self, work: Sequence[Sequence[results_pb2.Result] | Callable[[], None]]) -> tuple[bytes, int]:
         batch: list[results_pb2.Result] = []
+        end = (b"", 0)
         for one in work:
             if callable(one):
                 if batch:
-                    self._store.append(batch)
+                    end = self._store.append(batch)
                     batch = []
                 one()
             else:
                 batch.extend(one)
         if batch:
-            self._store.append(batch)
+            end = self._store.append(batch)
+        return end

@@ -32,13 +32,20 @@ class NotRun(Exception):
         reason: as a row of missed slots tells it.
         retry_after_s: when it may be worth to try again; None = not for this slot.
         began: it had begun, and was cut.
+        detail: why, in words for a person.
     """
 
     def __init__(
-        self, reason: pb.MissReason.ValueType, retry_after_s: float | None = None, *, began: bool = False
+        self,
+        reason: pb.MissReason.ValueType,
+        retry_after_s: float | None = None,
+        *,
+        began: bool = False,
+        detail: str = "",
     ) -> None:
         super().__init__(pb.MissReason.Name(reason))
         self.began = began
+        self.detail = detail
         self.reason = reason
         self.retry_after_s = retry_after_s
 
@@ -74,12 +81,15 @@ class Runs:
         self._keys = Keys()
         self._told: set[tuple[str, str]] = set()
 
-    async def run(self, task: control_pb2.Task, patience_s: float = 0.0) -> list[pb.Result]:
+    async def run(
+        self, task: control_pb2.Task, patience_s: float = 0.0, *, quality: int = 0
+    ) -> list[pb.Result]:
         """Run `task` now; give its results, flagged.
 
         Args:
             task: what to run.
             patience_s: for how long it will be tried again, if there is no lease.
+            quality: what is known of every result before it is measured.
 
         Raises:
             NotRun: there is no lease, or there are no bytes left.
@@ -95,7 +105,7 @@ class Runs:
         finally:
             if booked and self._budget is not None:
                 self._budget.settle(booked, used, self._clock.wall_us())
-        quality = 0 if ready and self._is_ready() else Quality.NOT_READY
+        quality |= 0 if ready and self._is_ready() else Quality.NOT_READY
         if is_step(self._clock.difference_us() - difference_us):
             quality |= Quality.CLOCK_STEPPED
         for result in results:
@@ -139,7 +149,8 @@ class Runs:
         except Denied as denied:
             self._tell_once(task.key, "lease_denied", denied.detail)
             waits_for_a_person = denied.reason == pb.MISS_REASON_CREDENTIAL
-            raise NotRun(denied.reason, None if waits_for_a_person else denied.retry_after_s) from None
+            retry_after_s = None if waits_for_a_person else denied.retry_after_s
+            raise NotRun(denied.reason, retry_after_s, detail=denied.detail) from None
         except LeaseLost as lost:
             log.warning("run_ended", task=task.key, reason=str(lost))
             raise NotRun(pb.MISS_REASON_NO_LEASE, began=True) from None

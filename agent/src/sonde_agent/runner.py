@@ -13,16 +13,18 @@ from dataclasses import replace
 import structlog
 
 from sonde_agent import grouping
-from sonde_agent.admission import Admission, Missed, Slot, most_demanding
+from sonde_agent.admission import CAPACITY, Admission, Missed, Slot, most_demanding
 from sonde_agent.budget import Budget
 from sonde_agent.checks.base import Check, Context
 from sonde_agent.clock import Clock
 from sonde_agent.control.leases import Leases
-from sonde_agent.journal import Journal
-from sonde_agent.missed_rows import missed_row, step_row
+from sonde_agent.journal import Journal, Kept
+from sonde_agent.on_demand import Asked, Assigned, OnDemand
 from sonde_agent.policy import Policy
 from sonde_agent.run import NotRun, Runs
 from sonde_agent.schedule import SECOND_NS, Due, Schedule
+from sonde_agent.unmeasured import Unmeasured
+from sonde_proto.quality import Quality
 from sonde_proto.v1 import control_pb2, results_pb2
 
 LOOK_EVERY_S = 1.0
@@ -55,11 +57,13 @@ class Runner:
         budget: what throughput may use; None = nothing.
         is_ready: whether the vantage is fit to judge others now.
         rng: draws the jitter; a test passes its own.
+        utc_us: UTC as the collector has it, which a pause ends by; None = this host's clock.
+        on_answer: called when there is a new answer to what was asked for.
 
     Attributes:
         refused: tasks of the assignment that the policy or this host does not allow.
         runs: kind and outcome ("ok" or the failure's name) -> runs that ended.
-        missed: reason's name -> slots missed.
+        on_demand: what was asked for, and the answers.
     """
 
     def __init__(
@@ -77,8 +81,11 @@ class Runner:
         leases: Leases | None = None,
         budget: Budget | None = None,
         rng: random.Random | None = None,
+        utc_us: Callable[[], int] | None = None,
+        on_answer: Callable[[], None] = lambda: None,
     ) -> None:
         self._clock = clock
+        self._on_answer = on_answer
         self._kinds = kinds
         self._credentials = context.rules.credential
         self._performed = Runs(
@@ -105,9 +112,10 @@ class Runner:
         self._wake = asyncio.Event()
         self._stopping = False
         self._told: set[tuple[str, str]] = set()
+        self._unmeasured = Unmeasured(clock, journal, utc_us or clock.wall_us)
+        self.on_demand = OnDemand()
         self.refused: list[control_pb2.RefusedTask] = []
         self.runs: Counter[tuple[str, str]] = Counter()
-        self.missed: Counter[str] = Counter()
 
     @property
     def tasks(self) -> int:
@@ -124,8 +132,21 @@ class Runner:
         """How many slots wait for room."""
         return self._admission.waiting
 
-    def assign(self, tasks: Sequence[control_pb2.Task]) -> None:
-        """Take a new assignment: what is unchanged keeps its slots, what is gone ends with its run."""
+    @property
+    def paused(self) -> str:
+        """Why nothing is measured now, in words; "" = it is."""
+        return self._unmeasured.paused
+
+    @property
+    def missed(self) -> Mapping[str, int]:
+        """Slots missed by the reason's name."""
+        return self._unmeasured.slots
+
+    def assign(self, tasks: Sequence[control_pb2.Task], pause: control_pb2.Pause | None = None) -> None:
+        """Take a new assignment: what is unchanged keeps its slots, what is gone ends with its run.
+
+        While there is a `pause`, none is run.
+        """
         allowed: dict[str, control_pb2.Task] = {}
         refused: dict[str, str] = {}
         for task in tasks:
@@ -140,18 +161,40 @@ class Runner:
         self._told = set(refused.items())
         self.refused = [control_pb2.RefusedTask(task=key, reason=why) for key, why in refused.items()]
         self._admission.withdraw(frozenset(self._tasks.keys() - allowed.keys()))
+        other = {key for key, task in self._tasks.items() if allowed.get(key) != task}
+        self._admission.take_back_asked(lambda asked: asked.task in other)
+        self.on_demand.gone(other, (slot.asked for slot in self._admission.under_way()))
         self._tasks = allowed
         self._run_keys = {key: grouping.run_key(task) for key, task in allowed.items()}
         intervals = {key: task.interval_ms * _NS_PER_MS for key, task in allowed.items()}
         groups = {key: run_key for key, run_key in self._run_keys.items() if run_key != key}
         self._schedule.assign(intervals, self._clock.boot_ns(), groups)
+        self._unmeasured.pause(pause)
+        for slot in self._admission.clear() if self.paused else ():
+            self._hold_back(slot)
         self._wake.set()
+
+    def ask(self, requests: Sequence[control_pb2.RunRequest], revision: int) -> None:
+        """Take in all that is asked for now, of this revision of the assignment; what is new is run soon."""
+        refused = {one.task: one.reason for one in self.refused}
+        now = self._clock.boot_ns()
+        before = len(self.on_demand.answers())
+        taken = self.on_demand.take(requests, Assigned(revision, self._tasks, refused, self.paused), now)
+        for asked in taken:
+            self._offer(self._slot([asked.task], now, asked))
+        if taken:
+            log.info("asked_to_run", tasks=len(taken))
+            self._wake.set()
+        if len(self.on_demand.answers()) != before:
+            self._on_answer()
 
     async def run(self) -> None:
         """Run what is due, until `stop`."""
         while not self._stopping:
-            self._note_step()
+            self._unmeasured.look()
             now = self._clock.boot_ns()
+            for slot in self._admission.expire(now):
+                self._miss(Missed(slot, CAPACITY))
             self._take(self._schedule.take(now))
             self._start()
             next_due = self._schedule.next_due()
@@ -169,6 +212,7 @@ class Runner:
         self._wake.set()
         for timer in self._later:
             timer.cancel()
+        self._unmeasured.end()
         if self._runs:
             await asyncio.wait(self._runs.values(), timeout=within_s)
         for run in (cut := list(self._runs.values())):
@@ -191,24 +235,32 @@ class Runner:
     def _take(self, dues: Sequence[Due]) -> None:
         together: dict[str, list[Due]] = {}
         for due in dues:
-            if due.missed:
+            if due.missed and self.paused:
+                self._unmeasured.hold_back(due.missed, due.first_missed_ns, due.last_missed_ns)
+            elif due.missed:
                 late = results_pb2.MISS_REASON_LATE
                 self._record(due.key, late, due.missed, due.first_missed_ns, due.last_missed_ns)
             if due.slot_ns is not None:
                 together.setdefault(self._run_keys[due.key], []).append(due)
-        for run_key, members in together.items():
-            tasks = [self._tasks[due.key] for due in members]
-            self._offer(
-                Slot(
-                    run_key,
-                    members[0].slot_ns or 0,
-                    most_demanding(getattr(task, "class") for task in tasks),
-                    members=tuple(task.key for task in tasks),
-                    tunnel=grouping.opens_tunnel(tasks[0]),
-                )
-            )
+        for members in together.values():
+            self._offer(self._slot([due.key for due in members], members[0].slot_ns or 0))
+
+    def _slot(self, keys: Sequence[str], nominal_ns: int, asked: Asked | None = None) -> Slot:
+        """Give the slot of tasks of one run."""
+        tasks = [self._tasks[key] for key in keys]
+        return Slot(
+            self._run_keys[keys[0]],
+            nominal_ns,
+            most_demanding(getattr(task, "class") for task in tasks),
+            members=tuple(keys),
+            tunnel=grouping.opens_tunnel(tasks[0]),
+            asked=asked,
+        )
 
     def _offer(self, slot: Slot) -> None:
+        if self.paused:
+            self._hold_back(slot)
+            return
         for missed in self._admission.offer(slot):
             self._miss(missed)
 
@@ -220,12 +272,13 @@ class Runner:
         task = grouping.joined([self._tasks[key] for key in slot.tasks])
         now = self._clock.boot_ns()
         patience = min(task.interval_ms * _NS_PER_MS // ASK_AGAIN_SHARE, ASK_AGAIN_MOST_NS)
-        until = slot.until_ns or now + patience
+        until = slot.until_ns or (slot.asked.deadline_ns if slot.asked else now + patience)
+        quality = Quality.ON_DEMAND if slot.asked else 0
         try:
-            results = await self._performed.run(task, (until - now) / SECOND_NS)
+            results = await self._performed.run(task, max(until - now, 0) / SECOND_NS, quality=quality)
             for result in results:
                 self.runs[task.WhichOneof("spec") or "", _outcome(result)] += 1
-            self._journal.add(results)
+            self._journal.add(results, self._answering(slot.asked, results))
         except NotRun as denied:
             self._try_again(replace(slot, until_ns=until), denied)
         finally:
@@ -239,38 +292,52 @@ class Runner:
         now = self._clock.boot_ns()
         wait_s = max(denied.retry_after_s or 0, _LEAST_RETRY_S)
         if denied.retry_after_s is None or now + wait_s * SECOND_NS > slot.until_ns or self._stopping:
-            self._miss(Missed(slot, denied.reason))
+            self._miss(Missed(slot, denied.reason), denied.detail)
             return
 
         def again() -> None:
             self._later.discard(timer)
             left = tuple(key for key in slot.tasks if key in self._tasks)
-            if left:
+            if left and (slot.asked is None or self.on_demand.is_open(slot.asked)):
                 self._offer(replace(slot, members=left))
                 self._start()
 
         timer = asyncio.get_running_loop().call_later(wait_s, again)
         self._later.add(timer)
 
-    def _miss(self, missed: Missed) -> None:
-        at = missed.slot.nominal_ns
+    def _answering(self, asked: Asked | None, results: Sequence[results_pb2.Result]) -> Kept | None:
+        """Give what answers a request once the results are on the disk; None = nobody asked."""
+        if asked is None:
+            return None
+        failure = next((word for word in map(_outcome, results) if word != "ok"), "")
+
+        def answer(epoch: bytes, seq: int) -> None:
+            self.on_demand.ran(asked, failure, epoch, seq)
+            self._on_answer()
+
+        return answer
+
+    def _miss(self, missed: Missed, detail: str = "") -> None:
+        if (asked := missed.slot.asked) is not None:
+            if not self._stopping:  # it is asked for again after the start
+                self.on_demand.missed(asked, missed.reason, detail)
+                self._on_answer()
+            return
         for key in missed.slot.tasks:
-            self._record(key, missed.reason, 1, at, at)
+            self._record(key, missed.reason, 1, missed.slot.nominal_ns, missed.slot.nominal_ns)
 
     def _record(
         self, key: str, reason: results_pb2.MissReason.ValueType, slots: int, first_ns: int, last_ns: int
     ) -> None:
         task = self._tasks.get(key)
-        first_us, last_us = self._clock.wall_of(first_ns), self._clock.wall_of(last_ns)
         target = task.target if task else ""
-        self.missed[_word(results_pb2.MissReason.Name(reason), "MISS_REASON_")] += slots
-        self._journal.add([missed_row(key, target, reason, slots=slots, first_us=first_us, last_us=last_us)])
+        self._unmeasured.record(key, target, reason, slots=slots, first_ns=first_ns, last_ns=last_ns)
 
-    def _note_step(self) -> None:
-        step_us = self._clock.step_us()
-        if step_us:
-            log.warning("clock_stepped", seconds=step_us / 1e6)
-            self._journal.add([step_row(self._clock.wall_us(), step_us)])
+    def _hold_back(self, slot: Slot) -> None:
+        if slot.asked is not None:
+            self._miss(Missed(slot, results_pb2.MISS_REASON_PAUSED), self.paused)
+        else:
+            self._unmeasured.hold_back(len(slot.tasks), slot.nominal_ns, slot.nominal_ns)
 
 
 def _outcome(result: results_pb2.Result) -> str:

@@ -16,6 +16,7 @@ from sonde_collector import systemd
 from sonde_collector.config import CollectorConfig
 from sonde_collector.control.directory import Directory
 from sonde_collector.control.reports import Reports
+from sonde_collector.control.run_requests import RunRequests
 from sonde_collector.control.service import ControlService
 from sonde_collector.db import migrate
 from sonde_collector.db.errors import SchemaMissing, SchemaTooOld
@@ -115,8 +116,15 @@ class _Collector:
         self._ingest = IngestService(database, writer, counted, peers, self._vantages)
         self._directory = Directory(database)
         self._reports = Reports(database, _place(config))
+        self._runs = RunRequests(database, self._directory)
         self._control = ControlService(
-            database, self._directory, self._reports, self._metrics.registry, peers, vantages=self._vantages
+            database,
+            self._directory,
+            self._reports,
+            self._metrics.registry,
+            peers,
+            runs=self._runs,
+            vantages=self._vantages,
         )
         self._readiness = Readiness(database, writer.stuck)
         self._health = health.aio.HealthServicer()
@@ -145,6 +153,8 @@ class _Collector:
                 keep_http_certificate(self._config.http, lambda: http.config.ssl if http.started else None),
                 self._reports.run(),
                 self._limits.run(),
+                self._runs.run(),
+                self._runs.keep_answers(),
                 self._follow_readiness(),
                 keep_partitions(self._database, self._config.partitions, done("partitions")),
                 keep_rollups(self._database, self._turns),
@@ -186,6 +196,7 @@ class _Collector:
         self._control.stop()
         await self._ingest.stop()
         await self._reports.flush()
+        await self._runs.flush()
         await server.stop(_LAST_CALLS_S)
         self._control.stop_leases()
 

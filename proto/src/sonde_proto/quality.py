@@ -35,6 +35,8 @@ class Quality(IntFlag):
     """Nobody was asked by which address the world sees this tunnel: a leak would not be noticed."""
     HANDSHAKE_ONLY = 1 << 11
     """A handshake was made and no tunnel: nothing went through."""
+    ON_DEMAND = 1 << 12
+    """A person asked for this run: it stands in no schedule, and in no average of what does."""
 
 
 def words(quality: int) -> str:

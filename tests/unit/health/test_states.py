@@ -10,6 +10,7 @@ from sonde_collector.health.settings import Settings, settle
 from sonde_collector.health.states import (
     DEGRADED,
     HEALTHY,
+    PAUSED,
     UNHEALTHY,
     UNKNOWN,
     Change,
@@ -135,3 +136,20 @@ def test_a_state_is_what_is_seen_or_flapping(steps: list[tuple[State, float]]) -
             assert (change.before, change.after) == (last, standing.state)
         assert standing.state == last or change
         last = standing.state
+
+
+def test_what_a_pause_leaves_unknown_is_not_told() -> None:
+    """It comes to be UNKNOWN, and back as it was, without a word; worse than before is told."""
+    well = advance(None, judge(say(Word.WELL), {}, SETTINGS), 0, SETTINGS)[0]
+    seen = judge({}, {"ams1": PAUSED}, SETTINGS)
+    assert "ams1 is paused" in seen.reason
+    unknown, change = advance(well, seen, 10, SETTINGS)
+    assert unknown.state == UNKNOWN
+    assert change is not None
+    assert not change.tell
+    _, back = advance(unknown, judge(say(Word.WELL), {}, SETTINGS), 20, SETTINGS)
+    assert back is not None
+    assert not back.tell
+    _, worse = advance(unknown, judge(say(Word.FAILING), {}, SETTINGS), 20, SETTINGS)
+    assert worse is not None
+    assert worse.tell

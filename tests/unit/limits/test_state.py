@@ -30,11 +30,17 @@ def test_a_huge_word_is_cut_to_its_bound(
     state.capabilities.extend([text] * min(words, 40) + ["ping4"] * words)
     for _ in range(min(refused, 40)):
         state.refused.add(task=other, reason=text)
+        state.runs.add(id=b"r" * 16, task="plan/s1", detail=text, epoch=b"e" * 16, seq=7)
     for _ in range(refused):
         state.refused.add(task="plan/s1", reason="reason " * 20)
+        state.runs.add(id=b"r" * 16, task="plan/s1", detail="detail", epoch=b"e" * 16, seq=7)
     cut = bounded(state)
     assert cut.ByteSize() <= MAX_BYTES
     for name in ("vantage", "revision", "sent_at_us", "ready", "instance", "database_id", "clock_offset_us"):
         assert getattr(cut, name) == getattr(state, name)
     assert cut.HasField("clock_offset_us") == (offset is not None)
     assert len(cut.refused) <= len(state.refused)
+    assert len(cut.runs) <= len(state.runs)
+    assert all(
+        (one.id, one.task, one.epoch, one.seq) == (b"r" * 16, "plan/s1", b"e" * 16, 7) for one in cut.runs
+    )

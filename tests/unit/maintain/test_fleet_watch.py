@@ -35,6 +35,7 @@ WELL: dict[str, Any] = {
     "clock_offset_ms": 2.0,
     "lag_s": 0.0,
     "spool_bytes": 0,
+    "paused": False,
     "rejected": 0,
     "certificate_left_s": 20 * 86_400.0,
     "certificate_life_s": 30 * 86_400.0,
@@ -76,6 +77,16 @@ def test_a_silent_agents_last_words_are_no_news() -> None:
     assert _agent(going_on, silent_s=400.0) == []
 
 
+def test_a_paused_vantage_may_be_silent() -> None:
+    """Nobody is told of its silence, clock or spool, and what was told ends; its certificate still counts."""
+    away = {"silent_s": 9999.0, "clock_offset_ms": 9999.0, "lag_s": 9999.0, "spool_bytes": 10**12}
+    assert _agent(paused=True, **away) == []
+    (ended,) = _agent(frozenset({"agent_silent/ams1"}), paused=True, **away)
+    assert (ended.kind, ended.resolved) == ("agent_silent", True)
+    (bad,) = _agent(paused=True, **away, certificate_left_s=60.0, certificate_life_s=3e6)
+    assert bad.kind == "agent_certificate"
+
+
 def test_one_that_left_or_never_came_is_no_trouble() -> None:
     """A deactivated vantage ends what went on; one that was never heard begins nothing."""
     going_on = frozenset({"agent_silent/ams1"})
@@ -99,6 +110,7 @@ def test_a_figure_within_its_margin_changes_nothing() -> None:
                 "clock_offset_ms": st.none() | st.floats(-3000, 3000),
                 "lag_s": st.floats(0, 9000),
                 "spool_bytes": st.integers(0, 3000),
+                "paused": st.booleans(),
                 "rejected": st.integers(0, 300),
                 "active": st.booleans(),
                 "certificate_left_s": st.none() | st.floats(-3e6, 3e6),

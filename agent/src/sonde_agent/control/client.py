@@ -1,7 +1,7 @@
 """Keeps Watch open: says how the agent is, takes the assignment, keeps the last good one on disk."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import grpc
@@ -54,6 +54,7 @@ class ControlClient:
         *,
         describe: Callable[[], control_pb2.AgentState],
         on_assignment: Callable[[control_pb2.Assignment], None],
+        on_runs: Callable[[Sequence[control_pb2.RunRequest]], None] = lambda _: None,
         clock: ClockExchange,
         backoff: Backoff | None = None,
         state_every_s: float = STATE_EVERY_S,
@@ -67,6 +68,7 @@ class ControlClient:
             cache: where the last good assignment is kept.
             describe: the state as the agent knows it; identity, revision and clock are filled in here.
             on_assignment: called with each assignment that comes in force, the cached one included.
+            on_runs: called with each answer's requests to run something now, none included.
             clock: takes the exchange of each answer in.
             backoff: pauses between tries.
             state_every_s: between two states.
@@ -80,6 +82,7 @@ class ControlClient:
         self._cache = cache
         self._describe = describe
         self._on_assignment = on_assignment
+        self._on_runs = on_runs
         self._clock = clock
         self._backoff = backoff or Backoff()
         self._every_s = state_every_s
@@ -163,6 +166,7 @@ class ControlClient:
                 log.info("control_connected")
             self.connected, self.last_error = True, ""
             await self._take(answer)
+            self._on_runs(answer.runs)
 
     async def _take(self, answer: control_pb2.Assignment) -> None:
         if answer.HasField("clock"):
@@ -182,6 +186,7 @@ class ControlClient:
         assignment = control_pb2.Assignment()
         assignment.CopyFrom(answer)
         assignment.ClearField("clock")
+        assignment.ClearField("runs")
         await asyncio.to_thread(self._cache.store, assignment)
         self.current = assignment
         log.info("assignment", revision=assignment.revision, tasks=len(assignment.tasks))

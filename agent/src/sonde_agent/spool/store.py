@@ -90,8 +90,8 @@ class Spool:
         """Say which assignment the results appended from now on were measured under."""
         self._origin = (database_id, revision)
 
-    def append(self, results: Sequence[results_pb2.Result]) -> None:
-        """Keep results; they are on the disk when this returns.
+    def append(self, results: Sequence[results_pb2.Result]) -> tuple[bytes, int]:
+        """Keep results; they are on the disk when this returns. Give the stream's epoch and the last seq.
 
         Never raises for a full bound, a full or a failing disk: the oldest make room, and what finds none at
         all is counted and becomes a gap when there is room again.
@@ -108,7 +108,10 @@ class Spool:
                     count += 1
                 self._keep(rows[:count], size)
                 rows = rows[count:]
+            stream = self._book.current
+            end = stream.epoch, stream.highest_seq + len(self._lost)  # what found no room becomes a gap there
         self.on_append()
+        return end
 
     def _keep(self, rows: Sequence[tuple[int, bytes]], size: int) -> None:
         try:

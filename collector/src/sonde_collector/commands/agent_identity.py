@@ -3,18 +3,17 @@
 import argparse
 
 from sonde_collector.commands.output import complain, say, say_json
-from sonde_collector.commands.parsers import Subparsers, add
+from sonde_collector.commands.parsers import Subparsers, add, duration, printable
 from sonde_collector.config import CollectorConfig
 from sonde_collector.db.pool import open_database
 from sonde_collector.pki import book
 from sonde_collector.pki.authority import PkiError
 from sonde_collector.pki.port import signer
 from sonde_proto.enrolment import VANTAGE, Token, fingerprint
-from sonde_proto.units import format_duration, parse_duration
+from sonde_proto.units import format_duration
 
 _LONGEST_S = 7 * 86_400.0
 _HOUR_S = 3600.0
-_LONGEST_REASON = 200
 
 
 def register(actions: Subparsers) -> None:
@@ -30,7 +29,7 @@ def register(actions: Subparsers) -> None:
     )  # fmt: skip
     make.add_argument("vantage", metavar="VANTAGE", help="its code in the fleet file")
     make.add_argument(
-        "--for", dest="for_s", type=_for, default=_HOUR_S, metavar="DURATION",
+        "--for", dest="for_s", type=duration(1, _LONGEST_S), default=_HOUR_S, metavar="DURATION",
         help='how long it can be used: at most "7d" (default 1h)',
     )  # fmt: skip
     cut = add(
@@ -43,7 +42,7 @@ def register(actions: Subparsers) -> None:
     )  # fmt: skip
     cut.add_argument("vantage", metavar="VANTAGE", help="its code")
     cut.add_argument(
-        "--reason", type=_reason, required=True, metavar="TEXT", help="told to its agent as well"
+        "--reason", type=printable, required=True, metavar="TEXT", help="told to its agent as well"
     )
     back = add(
         actions, "unrevoke", unrevoke, "accept again what was revoked",
@@ -107,19 +106,3 @@ def unrevoke(config: CollectorConfig, args: argparse.Namespace) -> int:
         return 1
     say(f"{args.vantage} is accepted again")
     return 0
-
-
-def _for(text: str) -> float:
-    try:
-        seconds = parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    if not 1 <= seconds <= _LONGEST_S:
-        raise argparse.ArgumentTypeError('must be between "1s" and "7d"')
-    return seconds
-
-
-def _reason(text: str) -> str:
-    if not text.strip() or len(text) > _LONGEST_REASON or not text.isprintable():
-        raise argparse.ArgumentTypeError(f"must be 1 to {_LONGEST_REASON} printable characters")
-    return text.strip()

@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from sonde_collector.commands import agent_identity
+from sonde_collector.commands import agent_identity, agent_pause, agent_runs
 from sonde_collector.commands.output import (
     ago,
     joined,
@@ -22,6 +22,21 @@ from sonde_collector.keeping import capacity, measure
 from sonde_collector.read import status as read
 from sonde_proto.units import format_size
 
+_HEADERS = (
+    "vantage",
+    "state",
+    "version",
+    "revision",
+    "seen",
+    "lag",
+    "spool rows",
+    "clock ms",
+    "ready",
+    "refuses",
+    "certificate",
+    "what is wrong",
+)
+
 
 def register(commands: Subparsers) -> None:
     """Add the parsers."""
@@ -30,11 +45,15 @@ def register(commands: Subparsers) -> None:
         examples=(
             "sonde-collector agents",
             "sonde-collector agents --json | jq '.[] | select(.state != \"live\")'",
+            "sonde-collector agents run speed --on ams1,nyc1",
+            "sonde-collector agents pause ams1 --for 2h --reason 'new uplink'",
             "sonde-collector agents token ams1",
             'sonde-collector agents revoke ams1 --reason "host was broken into"',
         ),
     )  # fmt: skip
-    agent_identity.register(parser.add_subparsers(title="commands", metavar="COMMAND"))
+    actions = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for group in (agent_runs, agent_pause, agent_identity):
+        group.register(actions)
     add(
         commands, "status", status, "the health of database and fleet on one screen",
         examples=("sonde-collector status", "sonde-collector status --json"),
@@ -54,21 +73,8 @@ def agents(config: CollectorConfig, args: argparse.Namespace) -> int:
     if not rows:
         say("no vantage yet: write a fleet file and run `sonde-collector apply fleet.toml`")
         return 0
-    headers = (
-        "vantage",
-        "state",
-        "version",
-        "revision",
-        "seen",
-        "lag",
-        "spool rows",
-        "clock ms",
-        "ready",
-        "certificate",
-        "what is wrong",
-    )
     several = len({row["collector"] for row in rows if row["collector"]}) > 1
-    say_table(headers, [_agent(row, several=several) for row in rows])
+    say_table(_HEADERS, [_agent(row, several=several) for row in rows])
     for one in refused:
         name, servers = one["credential"], ", ".join(one["servers"] or ())
         say(
@@ -80,7 +86,7 @@ def agents(config: CollectorConfig, args: argparse.Namespace) -> int:
 
 def _agent(row: dict[str, Any], *, several: bool) -> tuple[str, ...]:
     if row["silent_s"] is None:
-        return (row["vantage"], row["state"], *["-"] * 7, _certificate(row), "")
+        return (row["vantage"], row["state"], *["-"] * 8, _certificate(row), _wrong(row))
     revision = f"{row['revision']} (behind {row['assigned'] or 0})" if row["behind"] else str(row["revision"])
     ready = "yes" if row["ready"] else "no"
     version = f"{row['version']} ({row['version_is']})" if row["version_is"] else row["version"]
@@ -88,7 +94,7 @@ def _agent(row: dict[str, Any], *, several: bool) -> tuple[str, ...]:
     return (
         row["vantage"], row["state"], version, revision,
         f"{ago(row['silent_s'])} ago{where}", ago(row["lag_s"]), str(row["spool_rows"]),
-        number(row["clock_offset_ms"], 1), ready, _certificate(row), _wrong(row),
+        number(row["clock_offset_ms"], 1), ready, str(len(row["refused"])), _certificate(row), _wrong(row),
     )  # fmt: skip
 
 
@@ -103,12 +109,23 @@ def _certificate(row: dict[str, Any]) -> str:
 
 def _wrong(row: dict[str, Any]) -> str:
     revoked = f"revoked: {row['revoked']}" if row["revoked"] is not None else ""
-    parts = [revoked, row["reason"] if not row["ready"] else "", row["last_error"]]
+    parts = [_paused(row), revoked]
+    if row["silent_s"] is not None:
+        parts += [row["reason"] if not row["ready"] else "", row["last_error"]]
     if refused := row["refused"]:
         first = refused[0]
         more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
         parts.append(f"refuses {first['task']}{more}: {first['reason']}")
     return "; ".join(part for part in parts if part)
+
+
+def _paused(row: dict[str, Any]) -> str:
+    if not row["paused"]:
+        return ""
+    until = f" until {row['paused_until']:%Y-%m-%d %H:%M} UTC" if row["paused_until"] else ""
+    why = f" ({row['pause_reason']})" if row["pause_reason"] else ""
+    old = "" if "pause" in (row["capabilities"] or ("pause",)) else ", and its agent is too old to hear of it"
+    return f"paused{until}{why}{old}"
 
 
 def status(config: CollectorConfig, args: argparse.Namespace) -> int:
@@ -181,6 +198,7 @@ _AGENT_WORDS = (
     ("live", "live"),
     ("silent", "silent"),
     ("never seen", "never_seen"),
+    ("paused", "paused"),
     ("not ready", "unready"),
 )
 

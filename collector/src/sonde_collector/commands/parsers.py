@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sonde_collector.config import ENVIRONMENT, CollectorConfig
+from sonde_proto.units import format_duration, parse_duration
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 else:
     Subparsers = object
+
+_LONGEST_REASON = 200
 
 Command = Callable[[CollectorConfig, argparse.Namespace], int]
 Standalone = Callable[[argparse.Namespace], int]
@@ -84,3 +87,26 @@ def positive(text: str) -> float:
     if not 0 < value < 1e9:  # noqa: PLR2004 -- thirty years, in seconds
         raise argparse.ArgumentTypeError(f"must be a number above 0, not {text}")
     return value
+
+
+def duration(least_s: float, most_s: float) -> Callable[[str], float]:
+    """Give an argument type: a duration between the two, in seconds."""
+
+    def read(text: str) -> float:
+        try:
+            seconds = parse_duration(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        if not least_s <= seconds <= most_s:
+            least, most = format_duration(least_s), format_duration(most_s)
+            raise argparse.ArgumentTypeError(f'must be between "{least}" and "{most}"')
+        return seconds
+
+    return read
+
+
+def printable(text: str) -> str:
+    """Be an argument type: a reason, in words."""
+    if not text.strip() or len(text) > _LONGEST_REASON or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"must be 1 to {_LONGEST_REASON} printable characters")
+    return text.strip()

@@ -61,19 +61,27 @@ class Directory:
             if not events:
                 self._watchers.pop(code, None)
 
+    def wake(self, code: str) -> None:
+        """Set the events of those who watch one vantage."""
+        for event in self._watchers.get(code, ()):
+            event.set()
+
     def wake_all(self) -> None:
         """Set every event: the collector stops."""
-        for events in self._watchers.values():
-            for event in events:
-                event.set()
+        for code in self._watchers:
+            self.wake(code)
 
     async def assignment(self, entry: Entry) -> control_pb2.Assignment:
         """Read the tasks of a vantage as they are now."""
         row = await asyncio.to_thread(self._read_assignment, entry.probe_id)
         assignment = control_pb2.Assignment()
         if row is not None:
-            assignment.ParseFromString(bytes(row[1]))
-            assignment.revision = row[0]
+            revision, body, paused, until_s, reason = row
+            assignment.ParseFromString(bytes(body))
+            assignment.revision = revision
+            if paused:
+                assignment.pause.until_us = round(until_s * 1e6)
+                assignment.pause.reason = reason
         assignment.database_id = self.database_id
         return assignment
 
@@ -136,6 +144,6 @@ class Directory:
             parameters = {"probe": probe_id, "revision": revision}
             return conn.execute(query("control_overtake"), parameters).rowcount > 0
 
-    def _read_assignment(self, probe_id: int) -> tuple[int, bytes] | None:
+    def _read_assignment(self, probe_id: int) -> tuple[int, bytes, bool, float, str] | None:
         with self._database.pool.connection() as conn:
             return conn.execute(query("control_assignment"), (probe_id,)).fetchone()

@@ -14,6 +14,7 @@ from sonde_collector.config import Limits
 from sonde_collector.control.directory import Directory, Entry
 from sonde_collector.control.lease_rpc import LeaseCalls, unknown_vantage
 from sonde_collector.control.reports import Reports
+from sonde_collector.control.run_requests import RunRequests
 from sonde_collector.db.pool import Database
 from sonde_collector.identity import Peer, Peers
 from sonde_collector.limits.vantages import Vantages
@@ -28,7 +29,7 @@ Context = grpc.aio.ServicerContext[control_pb2.AgentState, control_pb2.Assignmen
 
 
 class ControlService(LeaseCalls):
-    """Serves Watch from the directory; writes what agents say through `reports`."""
+    """Serves Watch from the directory; writes what agents say through `reports` and `runs`."""
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class ControlService(LeaseCalls):
         registry: CollectorRegistry,
         peers: Peers | None = None,
         *,
+        runs: RunRequests,
         vantages: Vantages | None = None,
     ) -> None:
         peers = peers or Peers()
@@ -45,6 +47,7 @@ class ControlService(LeaseCalls):
         peers.on_look.append(self._wake_refused)
         self._watches: set[_Watch] = set()
         self._reports = reports
+        self._runs = runs
         self._stopping = False
 
     def stop(self) -> None:
@@ -108,6 +111,11 @@ class ControlService(LeaseCalls):
         """Where states go."""
         return self._reports
 
+    @property
+    def runs(self) -> RunRequests:
+        """What operators ask of agents now."""
+        return self._runs
+
 
 class _Watch:
     """One agent's connection: one task hears, one answers."""
@@ -126,6 +134,7 @@ class _Watch:
     def hear(self, entry: Entry, state: control_pb2.AgentState, received_us: int) -> None:
         """Take in one state."""
         self._service.reports.take(entry.probe_id, state, received_us)
+        self._service.runs.take(self._vantage, state.runs)
         self._heard.append((state, received_us))
         self.wake.set()
 
@@ -167,14 +176,17 @@ class _Watch:
     async def _answer(
         self, entry: Entry, heard: tuple[control_pb2.AgentState, int] | None
     ) -> control_pb2.Assignment | None:
-        """Give what to send: tasks where the agent lacks them, else the clock for a word that was heard."""
-        directory = self._service.directory
+        """Give what to send: tasks where the agent lacks them, else the clock for a word that was heard.
+
+        Each names what operators ask for now.
+        """
+        directory, runs = self._service.directory, self._service.runs.named(self._vantage)
         if heard is not None:
             self._has = (heard[0].database_id, heard[0].revision)
             if self._has[0] == directory.database_id and entry.revision < self._has[1] <= _LAST_REVISION:
                 entry = await directory.overtake(self._vantage, entry, self._has[1])
         if self._has == (directory.database_id, entry.revision):
-            if heard is None:
+            if heard is None and not runs:
                 return None
             assignment = control_pb2.Assignment(
                 revision=entry.revision, database_id=directory.database_id, unchanged=True
@@ -185,6 +197,7 @@ class _Watch:
                 "assigned", vantage=self._vantage, revision=assignment.revision, tasks=len(assignment.tasks)
             )
             self._has = (assignment.database_id, assignment.revision)
+        assignment.runs.extend(runs)
         if heard is not None:
             assignment.clock.agent_sent_at_us = heard[0].sent_at_us
             assignment.clock.received_at_us = heard[1]

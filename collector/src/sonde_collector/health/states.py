@@ -19,6 +19,8 @@ HEALTHY: State = "HEALTHY"
 DEGRADED: State = "DEGRADED"
 UNHEALTHY: State = "UNHEALTHY"
 UNKNOWN: State = "UNKNOWN"
+PAUSED = "is paused"
+"""Why a vantage is not asked, among the reasons of those that are not fit."""
 SEVERITY: Mapping[State, str] = {HEALTHY: "info", UNKNOWN: "info", DEGRADED: "warning", UNHEALTHY: "critical"}
 _SHOWN = 3
 
@@ -31,11 +33,13 @@ class Seen:
         state: by quorum.
         reason: in words; "" where there is nothing to say.
         vantages: those that say it is not well.
+        quiet: nobody needs to hear of it: it is as an operator wants it.
     """
 
     state: State
     reason: str
     vantages: tuple[str, ...] = ()
+    quiet: bool = False
 
 
 @frozen
@@ -89,7 +93,8 @@ def judge(said: Mapping[str, Said], unfit: Mapping[str, str], settings: Settings
     """
     if not said:
         why = ", ".join(f"{vantage} {reason}" for vantage, reason in sorted(unfit.items())[:_SHOWN])
-        return Seen(UNKNOWN, f"no vantage that is fit to judge has measured it lately{why and f' ({why})'}")
+        words = f"no vantage that is fit to judge has measured it lately{why and f' ({why})'}"
+        return Seen(UNKNOWN, words, quiet=PAUSED in unfit.values())
     failing = sorted(vantage for vantage, one in said.items() if one.word is Word.FAILING)
     needed = settings.needed(len(said))
     if failing and len(failing) >= needed:
@@ -137,8 +142,9 @@ def advance(
         window = format_duration(settings.flap_window)
         reason = f"flapping: {settings.flap_changes} changes or more within {window}"
     changed = state != old.state
-    # What comes back as it was last told needs no word; coming to be known as HEALTHY neither.
-    news = changed and not (old.state == UNKNOWN and state == old.told)
+    # What comes back as it was last told needs no word; coming to be known as HEALTHY neither; nor what an
+    # operator's pause leaves unknown.
+    news = changed and not seen.quiet and not (old.state == UNKNOWN and state == old.told)
     tell = news or (flapping and not old.flapping)
     new = Standing(
         state,

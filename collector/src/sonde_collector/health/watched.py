@@ -10,6 +10,7 @@ from sonde_collector.health.entries import family_of, protocol_of
 from sonde_collector.health.holds import Hold
 from sonde_collector.health.lines import Gap, Line
 from sonde_collector.health.settings import Settings, settle
+from sonde_collector.health.states import PAUSED
 from sonde_collector.inventory.model.origin_group import CODES, RETURN_AFTER
 
 Kind = Literal["server", "target"]
@@ -123,8 +124,8 @@ def read(document: Mapping[str, Any], labels: Mapping[int, Mapping[str, str]]) -
         servers,
         dict(_targets(document["targets"], fleet, labels)),
         {
-            one: Vantage(one, code, _unfit(ready, why, silent))
-            for one, code, ready, why, silent in document["vantages"]
+            one: Vantage(one, code, PAUSED if paused else _unfit(ready, why, silent))
+            for one, code, ready, why, silent, paused in document["vantages"]
         },
         providers,
         {one: settle(fleet, layers.get(f"provider/{slug}")) for one, slug in providers.items()},

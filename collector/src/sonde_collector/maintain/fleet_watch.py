@@ -114,7 +114,7 @@ def of_agents(rows: Iterable[Mapping[str, Any]], bounds: Bounds, going_on: froze
 
     Args:
         rows: one for each vantage: vantage, active, silent_s (None: never heard), clock_offset_ms, lag_s,
-            spool_bytes, rejected, certificate_left_s and certificate_life_s (None: none was issued here).
+            spool_bytes, paused, rejected, certificate_left_s and certificate_life_s (None: none issued here).
         bounds: as set.
         going_on: topics that began and did not end.
     """
@@ -225,8 +225,9 @@ def _agent(row: Mapping[str, Any], bounds: Bounds) -> Iterator[_Figure]:
     if row["silent_s"] is None:
         return
     name, silent_s = row["vantage"], row["silent_s"]
-    silent = silent_s >= bounds.silent_s
-    says = f"said nothing for {_long(silent_s)}" if silent else "is heard"
+    silent = silent_s >= bounds.silent_s and not row["paused"]  # whom nobody asks may be silent
+    well = "is paused" if row["paused"] else "is heard"
+    says = f"said nothing for {_long(silent_s)}" if silent else well
     figures = [
         _Figure(
             "agent_silent",
@@ -241,7 +242,7 @@ def _agent(row: Mapping[str, Any], bounds: Bounds) -> Iterator[_Figure]:
     ]
     if row["certificate_left_s"] is not None:
         figures.append(_certificate(name, row["certificate_left_s"], row["certificate_life_s"], bounds))
-    if not silent:  # what a silent agent said last is no news of it
+    if not silent and not row["paused"]:  # what a silent agent said last is no news of it
         figures += [
             _clock(name, row["clock_offset_ms"], bounds),
             _spool(name, row["lag_s"] or 0.0, row["spool_bytes"] or 0, bounds),

@@ -48,8 +48,9 @@ def judge(conn: psycopg.Connection) -> int:
 
 
 def sweep(conn: psycopg.Connection) -> None:
-    """Forget leases that count for nothing any more."""
-    conn.execute(query("leases_sweep"))
+    """Forget leases that count for nothing any more, and what operators asked of agents long ago."""
+    for name in ("leases_sweep", "runs_sweep", "pauses_sweep"):
+        conn.execute(query(name))
 
 
 async def keep_judging(database: Database, done: Callable[[], None]) -> None:

@@ -31,6 +31,7 @@ _VANTAGES = (
     ("spool_rows", "sonde_vantage_spool_rows", "Results that wait on its agent"),
     ("spool_bytes", "sonde_vantage_spool_bytes", "Size of its agent's spool, as it said"),
     ("ready", "sonde_vantage_ready", "Whether it calls itself fit to judge others"),
+    ("paused", "sonde_vantage_paused", "Whether an operator paused it"),
     ("clock_offset_s", "sonde_vantage_clock_offset_seconds", "The collector's clock minus its own"),
     (
         "certificate_expiry",
@@ -120,7 +121,7 @@ def _look(conn: psycopg.Connection, now: float) -> _Read:
 
 def _fleet(read: _Read) -> Iterator[Metric]:
     states = GaugeMetricFamily("sonde_agents", "Active vantages by state", labels=["state"])
-    for state in ("live", "silent", "never_seen"):
+    for state in ("live", "silent", "never_seen", "paused"):
         states.add_metric([state], read.counts[state])
     yield states
     accounts = GaugeMetricFamily(

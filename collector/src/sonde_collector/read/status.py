@@ -38,6 +38,8 @@ def agents(conn: psycopg.Connection) -> list[Row]:
 
 
 def _state(row: Row) -> str:
+    if row["paused"] and row["active"]:
+        return "paused"
     if row["silent_s"] is None:
         return "never seen"
     if row["silent_s"] > SILENT_S:

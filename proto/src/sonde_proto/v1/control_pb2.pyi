@@ -23,6 +23,39 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _RunOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RunOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RUN_OUTCOME_UNSPECIFIED: _RunOutcome.ValueType  # 0
+    RUN_OUTCOME_DONE: _RunOutcome.ValueType  # 1
+    """it ran, and its results are on the agent's disk"""
+    RUN_OUTCOME_FAILED: _RunOutcome.ValueType  # 2
+    """it ran, and a result says that what was measured failed, or our check did"""
+    RUN_OUTCOME_REFUSED: _RunOutcome.ValueType  # 3
+    """the agent's policy or host does not allow the task"""
+    RUN_OUTCOME_MISSED: _RunOutcome.ValueType  # 4
+    """it did not run: see reason"""
+    RUN_OUTCOME_GONE: _RunOutcome.ValueType  # 5
+    """the agent has no such task of that revision"""
+
+class RunOutcome(_RunOutcome, metaclass=_RunOutcomeEnumTypeWrapper): ...
+
+RUN_OUTCOME_UNSPECIFIED: RunOutcome.ValueType  # 0
+RUN_OUTCOME_DONE: RunOutcome.ValueType  # 1
+"""it ran, and its results are on the agent's disk"""
+RUN_OUTCOME_FAILED: RunOutcome.ValueType  # 2
+"""it ran, and a result says that what was measured failed, or our check did"""
+RUN_OUTCOME_REFUSED: RunOutcome.ValueType  # 3
+"""the agent's policy or host does not allow the task"""
+RUN_OUTCOME_MISSED: RunOutcome.ValueType  # 4
+"""it did not run: see reason"""
+RUN_OUTCOME_GONE: RunOutcome.ValueType  # 5
+"""the agent has no such task of that revision"""
+Global___RunOutcome: _TypeAlias = RunOutcome  # noqa: Y015
+
 class _TaskClass:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -276,6 +309,7 @@ class AgentState(_message.Message):
     LAST_ERROR_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
     vantage: _builtins.str
     agent_version: _builtins.str
     instance: _builtins.bytes
@@ -305,6 +339,10 @@ class AgentState(_message.Message):
 
     @_builtins.property
     def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedTask]: ...
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunAnswer]:
+        """of what the collector's last word still asked for: all that is known by now"""
+
     def __init__(
         self,
         *,
@@ -324,10 +362,11 @@ class AgentState(_message.Message):
         last_error: _builtins.str = ...,
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
         refused: _abc.Iterable[Global___RefusedTask] | None = ...,
+        runs: _abc.Iterable[Global___RunAnswer] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_offset_us", b"_clock_offset_us", "_spool_oldest_us", b"_spool_oldest_us", "clock_offset_us", b"clock_offset_us", "spool_oldest_us", b"spool_oldest_us"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_offset_us", b"_clock_offset_us", "_spool_oldest_us", b"_spool_oldest_us", "agent_version", b"agent_version", "capabilities", b"capabilities", "clock_offset_us", b"clock_offset_us", "database_id", b"database_id", "instance", b"instance", "last_error", b"last_error", "ready", b"ready", "reason", b"reason", "refused", b"refused", "revision", b"revision", "sent_at_us", b"sent_at_us", "spool_bytes", b"spool_bytes", "spool_oldest_us", b"spool_oldest_us", "spool_rows", b"spool_rows", "started_at_us", b"started_at_us", "vantage", b"vantage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_offset_us", b"_clock_offset_us", "_spool_oldest_us", b"_spool_oldest_us", "agent_version", b"agent_version", "capabilities", b"capabilities", "clock_offset_us", b"clock_offset_us", "database_id", b"database_id", "instance", b"instance", "last_error", b"last_error", "ready", b"ready", "reason", b"reason", "refused", b"refused", "revision", b"revision", "runs", b"runs", "sent_at_us", b"sent_at_us", "spool_bytes", b"spool_bytes", "spool_oldest_us", b"spool_oldest_us", "spool_rows", b"spool_rows", "started_at_us", b"started_at_us", "vantage", b"vantage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__clock_offset_us: _TypeAlias = _typing.Literal["clock_offset_us"]  # noqa: Y015
     _WhichOneofArgType__clock_offset_us: _TypeAlias = _typing.Literal["_clock_offset_us", b"_clock_offset_us"]  # noqa: Y015
@@ -378,6 +417,8 @@ class Assignment(_message.Message):
     CLOCK_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
     MONTHLY_BYTES_FIELD_NUMBER: _builtins.int
+    PAUSE_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """grows with every change for this vantage"""
     database_id: _builtins.bytes
@@ -390,6 +431,14 @@ class Assignment(_message.Message):
     def clock(self) -> Global___Clock: ...
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Task]: ...
+    @_builtins.property
+    def pause(self) -> Global___Pause:
+        """part of the assignment, so of its revision; not set = measure"""
+
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunRequest]:
+        """open requests with the tasks that lack an answer, in each word, whatever the revision"""
+
     def __init__(
         self,
         *,
@@ -399,14 +448,123 @@ class Assignment(_message.Message):
         clock: Global___Clock | None = ...,
         tasks: _abc.Iterable[Global___Task] | None = ...,
         monthly_bytes: _builtins.int = ...,
+        pause: Global___Pause | None = ...,
+        runs: _abc.Iterable[Global___RunRequest] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock", "pause", b"pause"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock", "database_id", b"database_id", "monthly_bytes", b"monthly_bytes", "revision", b"revision", "tasks", b"tasks", "unchanged", b"unchanged"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock", "database_id", b"database_id", "monthly_bytes", b"monthly_bytes", "pause", b"pause", "revision", b"revision", "runs", b"runs", "tasks", b"tasks", "unchanged", b"unchanged"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Assignment: _TypeAlias = Assignment  # noqa: Y015
+
+@_typing.final
+class Pause(_message.Message):
+    """Measure nothing; stay connected and deliver."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNTIL_US_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    until_us: _builtins.int
+    """UTC; 0 = until an assignment comes without it"""
+    reason: _builtins.str
+    """in words, for a person"""
+    def __init__(
+        self,
+        *,
+        until_us: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "until_us", b"until_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pause: _TypeAlias = Pause  # noqa: Y015
+
+@_typing.final
+class RunRequest(_message.Message):
+    """Run tasks once, now, beside their schedule. It names tasks that the agent has, and nothing more: what they do is
+    what the assignment of that revision says, within the agent's own policy, limits, budget and leases.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    LEFT_MS_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    id: _builtins.bytes
+    """16 random bytes"""
+    revision: _builtins.int
+    """of the assignment whose tasks these are; of a later one they are not run"""
+    left_ms: _builtins.int
+    """from when this is sent: what has not begun by then does not"""
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """keys"""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.bytes = ...,
+        revision: _builtins.int = ...,
+        left_ms: _builtins.int = ...,
+        tasks: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "left_ms", b"left_ms", "revision", b"revision", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunRequest: _TypeAlias = RunRequest  # noqa: Y015
+
+@_typing.final
+class RunAnswer(_message.Message):
+    """What became of one task of a request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    id: _builtins.bytes
+    """of the request"""
+    task: _builtins.str
+    outcome: Global___RunOutcome.ValueType
+    reason: _results_pb2.MissReason.ValueType
+    """MISSED"""
+    detail: _builtins.str
+    """in words, for a person"""
+    epoch: _builtins.bytes
+    """DONE, FAILED: the spool that holds its results, up to seq"""
+    seq: _builtins.int
+    def __init__(
+        self,
+        *,
+        id: _builtins.bytes = ...,
+        task: _builtins.str = ...,
+        outcome: Global___RunOutcome.ValueType = ...,
+        reason: _results_pb2.MissReason.ValueType = ...,
+        detail: _builtins.str = ...,
+        epoch: _builtins.bytes = ...,
+        seq: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "epoch", b"epoch", "id", b"id", "outcome", b"outcome", "reason", b"reason", "seq", b"seq", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunAnswer: _TypeAlias = RunAnswer  # noqa: Y015
 
 @_typing.final
 class Task(_message.Message):

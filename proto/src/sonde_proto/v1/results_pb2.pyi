@@ -207,6 +207,10 @@ class _MissReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MissReason
     """the credential was refused by its provider; its runs wait for a person"""
     MISS_REASON_BUDGET: _MissReason.ValueType  # 8
     """the bytes of the day or the month are used up"""
+    MISS_REASON_PAUSED: _MissReason.ValueType  # 30
+    """an operator paused the vantage; one record for all its tasks"""
+    MISS_REASON_TOO_SOON: _MissReason.ValueType  # 31
+    """on demand: the task was run on demand a moment ago"""
 
 class MissReason(_MissReason, metaclass=_MissReasonEnumTypeWrapper): ...
 
@@ -227,6 +231,10 @@ MISS_REASON_CREDENTIAL: MissReason.ValueType  # 7
 """the credential was refused by its provider; its runs wait for a person"""
 MISS_REASON_BUDGET: MissReason.ValueType  # 8
 """the bytes of the day or the month are used up"""
+MISS_REASON_PAUSED: MissReason.ValueType  # 30
+"""an operator paused the vantage; one record for all its tasks"""
+MISS_REASON_TOO_SOON: MissReason.ValueType  # 31
+"""on demand: the task was run on demand a moment ago"""
 Global___MissReason: _TypeAlias = MissReason  # noqa: Y015
 
 class _Engine:

@@ -117,18 +117,21 @@ LIMIT %(limit)s;
 
 -- name: api_agents
 SELECT p.code AS vantage, c.name AS city, co.iso_code AS country, coalesce(p.is_active, false) AS is_active,
-  CASE WHEN a.last_seen IS NULL THEN 'never_seen'
+  CASE WHEN u.probe_id IS NOT NULL AND p.is_active THEN 'paused'
+       WHEN a.last_seen IS NULL THEN 'never_seen'
        WHEN a.last_seen < now() - %(silent)s::float8 * interval '1 second' THEN 'silent'
        WHEN p.is_active THEN 'live' ELSE 'inactive' END AS state,
   a.last_seen AS last_seen_at, a.started_at, a.version, a.ready, nullif(a.reason, '') AS reason,
   a.clock_offset_ms, a.spool_rows, a.spool_bytes,
   CASE WHEN a.spool_rows > 0 THEN a.spool_oldest END AS spool_oldest_at, nullif(a.last_error, '') AS last_error,
-  a.revision, s.revision AS assigned_revision
+  a.revision, s.revision AS assigned_revision, jsonb_array_length(a.refused) AS refused_tasks,
+  u.until_at AS paused_until_at, nullif(u.reason, '') AS pause_reason
 FROM probe_locations p
 LEFT JOIN cities c ON c.id = p.city_id
 LEFT JOIN countries co ON co.id = c.country_id
 LEFT JOIN sonde.agents a ON a.probe_id = p.id
 LEFT JOIN sonde.assignments s ON s.probe_id = p.id
+LEFT JOIN sonde.paused u ON u.probe_id = p.id
 WHERE (%(active)s::boolean IS NULL OR coalesce(p.is_active, false) = %(active)s)
   AND (%(after_vantage)s::text IS NULL OR p.code COLLATE "C" > %(after_vantage)s)
 ORDER BY p.code COLLATE "C"

@@ -6,7 +6,9 @@ LEFT JOIN probe_locations p ON true
 LEFT JOIN sonde.assignments a ON a.probe_id = p.id;
 
 -- name: control_assignment
-SELECT revision, body FROM sonde.assignments WHERE probe_id = %s;
+SELECT a.revision, a.body, p.probe_id IS NOT NULL, coalesce(extract(epoch FROM p.until_at), 0)::float8, p.reason
+FROM sonde.assignments a LEFT JOIN sonde.paused p USING (probe_id)
+WHERE a.probe_id = %s;
 
 -- name: control_overtake
 -- An agent knows a later revision of this database: what it hears next must be later still.

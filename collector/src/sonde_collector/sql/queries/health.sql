@@ -32,7 +32,8 @@ SELECT json_build_object(
   'vantages', (
     SELECT coalesce(json_agg(json_build_array(
       p.id, p.code, coalesce(a.ready, true), coalesce(a.reason, ''),
-      extract(epoch FROM now() - greatest(a.last_seen, h.heard)))), '[]')
+      extract(epoch FROM now() - greatest(a.last_seen, h.heard)),
+      EXISTS (SELECT FROM sonde.paused WHERE probe_id = p.id))), '[]')
     FROM probe_locations p
     LEFT JOIN sonde.agents a ON a.probe_id = p.id
     LEFT JOIN (

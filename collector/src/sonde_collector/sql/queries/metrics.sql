@@ -2,7 +2,8 @@
 -- The active vantages whose agents were heard last, at most so many; a figure that is not known is NULL.
 SELECT p.code AS vantage, coalesce(a.version, '') AS version, extract(epoch FROM a.last_seen)::float8 AS last_seen,
   CASE WHEN a.spool_rows > 0 THEN greatest(extract(epoch FROM now() - a.spool_oldest), 0) ELSE 0 END::float8 AS lag_s,
-  a.spool_rows, a.spool_bytes, a.ready, (a.clock_offset_ms / 1e3)::float8 AS clock_offset_s,
+  a.spool_rows, a.spool_bytes, a.ready,
+  EXISTS (SELECT FROM sonde.paused WHERE probe_id = p.id) AS paused, (a.clock_offset_ms / 1e3)::float8 AS clock_offset_s,
   extract(epoch FROM c.not_after)::float8 AS certificate_expiry
 FROM sonde.agents a JOIN probe_locations p ON p.id = a.probe_id
 LEFT JOIN LATERAL (

@@ -5,6 +5,7 @@ SELECT p.code AS vantage, coalesce(p.is_active, false) AS active, a.version, a.r
   a.clock_offset_ms::float8 AS clock_offset_ms, a.spool_rows, a.spool_bytes,
   CASE WHEN a.spool_rows > 0 THEN greatest(extract(epoch FROM now() - a.spool_oldest), 0) ELSE 0 END::float8 AS lag_s,
   concat_ws('; ', nullif(a.last_error, ''), m.limited) AS last_error, a.capabilities, a.refused, a.collector,
+  u.probe_id IS NOT NULL AS paused, u.until_at AS paused_until, u.reason AS pause_reason,
   c.not_after AS certificate_until,
   extract(epoch FROM c.not_after - now())::float8 AS certificate_left_s, r.reason AS revoked
 FROM probe_locations p
@@ -17,18 +18,21 @@ LEFT JOIN LATERAL (
   SELECT string_agg(detail, '; ' ORDER BY what) AS limited
   FROM sonde.limits_met WHERE probe_id = p.id AND last_at > now() - interval '10 minutes'
 ) AS m ON true
+LEFT JOIN sonde.paused u ON u.probe_id = p.id
 LEFT JOIN sonde.revocations r ON r.probe_id = p.id AND (c.issued_at IS NULL OR c.issued_at <= r.revoked_at)
 WHERE p.is_active OR a.last_seen > now() - interval '1 day'
 ORDER BY p.code;
 
 -- name: status_counts
-SELECT count(*) FILTER (WHERE a.last_seen >= now() - %(silent)s::float8 * interval '1 second') AS live,
-  count(*) FILTER (WHERE a.last_seen < now() - %(silent)s::float8 * interval '1 second') AS silent,
-  count(*) FILTER (WHERE a.last_seen IS NULL) AS never_seen,
-  count(*) FILTER (WHERE NOT a.ready) AS unready,
+-- Each vantage is in one of the first four: of a paused one it does not matter when it was heard.
+SELECT count(*) FILTER (WHERE u.probe_id IS NULL AND a.last_seen >= now() - %(silent)s::float8 * interval '1 second') AS live,
+  count(*) FILTER (WHERE u.probe_id IS NULL AND a.last_seen < now() - %(silent)s::float8 * interval '1 second') AS silent,
+  count(*) FILTER (WHERE u.probe_id IS NULL AND a.last_seen IS NULL) AS never_seen,
+  count(u.probe_id) AS paused,
+  count(*) FILTER (WHERE u.probe_id IS NULL AND NOT a.ready) AS unready,
   min(a.spool_oldest) FILTER (WHERE a.spool_rows > 0) AS oldest_unacked,
   coalesce(sum(a.spool_rows), 0)::bigint AS spool_rows
-FROM probe_locations p LEFT JOIN sonde.agents a ON a.probe_id = p.id
+FROM probe_locations p LEFT JOIN sonde.agents a ON a.probe_id = p.id LEFT JOIN sonde.paused u ON u.probe_id = p.id
 WHERE p.is_active;
 
 -- name: status_database

@@ -15,7 +15,7 @@ SELECT topic FROM (
 SELECT p.code AS vantage, coalesce(p.is_active, false) AS active,
   extract(epoch FROM now() - a.last_seen)::float8 AS silent_s, a.clock_offset_ms::float8 AS clock_offset_ms, a.spool_bytes,
   CASE WHEN a.spool_rows > 0 THEN greatest(extract(epoch FROM now() - a.spool_oldest), 0) ELSE 0 END::float8 AS lag_s,
-  coalesce(r.rejected, 0) AS rejected, c.left_s AS certificate_left_s, c.life_s AS certificate_life_s
+  EXISTS (SELECT FROM sonde.paused WHERE probe_id = p.id) AS paused, coalesce(r.rejected, 0) AS rejected, c.left_s AS certificate_left_s, c.life_s AS certificate_life_s
 FROM probe_locations AS p
 JOIN sonde.agents AS a ON a.probe_id = p.id
 LEFT JOIN LATERAL (

@@ -13,7 +13,7 @@ from sonde_collector.read.status import SILENT_S
 
 _OBJECTS = ("server", "target", "origin_group")
 _SEVERITIES = ("info", "warning", "critical")
-_AGENT_STATES = ("live", "silent", "never_seen", "inactive")
+_AGENT_STATES = ("live", "silent", "never_seen", "inactive", "paused")
 
 _HEALTH = Object(
     "Health",
@@ -35,7 +35,12 @@ _AGENT = Object(
         Field("city", "text", null=True),
         Field("country", "text", "ISO 3166-1", null=True),
         Field("is_active", "flag", "The inventory names it now"),
-        Field("state", "text", f"silent: nothing heard for {SILENT_S:.0f} s", words=_AGENT_STATES),
+        Field(
+            "state",
+            "text",
+            f"silent: nothing heard for {SILENT_S:.0f} s; paused: it is to measure nothing",
+            words=_AGENT_STATES,
+        ),
         Field("last_seen_at", "time", null=True),
         Field("started_at", "time", null=True),
         Field("version", "text", null=True),
@@ -48,6 +53,9 @@ _AGENT = Object(
         Field("last_error", "text", null=True),
         Field("revision", "integer", "Of the tasks it runs", null=True),
         Field("assigned_revision", "integer", "Of the tasks it is to run", null=True),
+        Field("refused_tasks", "integer", "Tasks that its own policy or host does not allow", null=True),
+        Field("paused_until_at", "time", "null = not paused, or until it is resumed", null=True),
+        Field("pause_reason", "text", null=True),
     ),
 )
 _GAP = Object(
