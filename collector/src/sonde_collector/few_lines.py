@@ -1,0 +1,45 @@
+"""Log lines of what may happen to every agent at once: a few of each second, and the number of the rest."""
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any
+
+import structlog
+
+MOST = 20
+"""Lines of one kind of event in a second; a storm of 10 000 agents fills no disk."""
+_SECOND_S = 1.0
+
+
+class FewLines:
+    """Tells events; for the event loop alone.
+
+    Args:
+        log: where to.
+    """
+
+    def __init__(self, log: structlog.stdlib.BoundLogger) -> None:
+        self._log = log
+        self._told: Counter[str] = Counter()
+        self._untold: Counter[str] = Counter()
+        self._ends_s = 0.0
+
+    def info(self, event: str, **values: Any) -> None:
+        """Tell an event, or count it; what was counted is told as `more` when the second is over."""
+        now_s = time.monotonic()
+        if now_s >= self._ends_s:
+            self._told.clear()
+            self._ends_s = now_s + _SECOND_S
+        if self._told[event] < MOST:
+            self._told[event] += 1
+            self._log.info(event, **values)
+            return
+        if not self._untold:
+            asyncio.get_running_loop().call_later(self._ends_s - now_s, self._tell_rest)
+        self._untold[event] += 1
+
+    def _tell_rest(self) -> None:
+        untold, self._untold = self._untold, Counter()
+        for event, count in untold.items():
+            self._log.info(event, more=count)
