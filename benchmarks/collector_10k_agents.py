@@ -31,6 +31,8 @@ from sonde_proto.v1 import control_pb2, control_pb2_grpc, ingest_pb2, ingest_pb2
 SERVERS = 20
 """What each agent measures, once a minute: the rows of its batch."""
 BATCH_EVERY_S = 60.0
+LAUNCH_S = 30.0
+"""They start one after the other: a fleet has no switch."""
 _STATE_EVERY_S = 30.0  # as `sonde_agent.control.client` has it
 _GOLDEN = 0.6180339887  # spreads the agents' phases over the minute
 
@@ -85,8 +87,9 @@ class Agent:
         self.watching = self.streaming = False
         self.made = self.acked = 0
 
-    async def run(self) -> None:
+    async def run(self, after_s: float) -> None:
         """Be it, until cancelled."""
+        await asyncio.sleep(after_s)
         async with asyncio.TaskGroup() as group:
             group.create_task(Backoff().forever(self._watch))
             group.create_task(Backoff().forever(self._stream))
@@ -237,7 +240,7 @@ async def main(address: str, folder: Path, first: int, count: int, stood_s: floa
     grpc.aio._channel.Channel.close = _close  # type: ignore[attr-defined]  # noqa: SLF001
     journal = Journal()
     agents = [Agent(number, address, folder, journal, stood_s) for number in range(first, first + count)]
-    tasks = [asyncio.create_task(agent.run()) for agent in agents]
+    tasks = [asyncio.create_task(agent.run(n / count * LAUNCH_S)) for n, agent in enumerate(agents)]
     while command := (await asyncio.to_thread(sys.stdin.readline)).strip():
         if command == "cut":
             cut(int(address.rsplit(":", 1)[1]))
