@@ -40,6 +40,7 @@ TARGETS: dict[str, tuple[str, str, float]] = {
     "ingest_rows_per_s": ("value", ">=", 100_000),
     "spool_to_query_p99_s": ("value", "<=", 1.0),
     "agent_rss_mb": ("value", "<=", 48.0),
+    "collector_10k_rss_mb": ("value", "<=", 1200.0),
     "ranking_ms": ("value", "<=", 10.0),
     "top10_ms": ("value", "<=", 10.0),
     "country_ranking_ms": ("value", "<=", 10.0),

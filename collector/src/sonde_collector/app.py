@@ -54,8 +54,14 @@ _SERVICES = tuple(
     file.services_by_name[name].full_name
     for file, name in ((ingest_pb2.DESCRIPTOR, "Ingest"), (control_pb2.DESCRIPTOR, "Control"))
 )
-# Without it a second collector on the same port would share it silently, and take half of the agents.
-_OPTIONS = (*SERVER_OPTIONS, ("grpc.so_reuseport", 0))
+_OPTIONS = (
+    *SERVER_OPTIONS,
+    # Without it a second collector on the same port would share it silently, and take half of the agents.
+    ("grpc.so_reuseport", 0),
+    # gRPC keeps for each connection a buffer of a TLS record [bytes], and a record of what happened to it.
+    ("grpc.tsi.max_frame_size", 4096),
+    ("grpc.enable_channelz", 0),
+)
 _LAST_CALLS_S = 1.0  # for health and reflection calls that are open when everything else has ended
 _AGED_S = 2.0  # for calls without an end, which do not hear that their connection is to end
 _HEALTH_EVERY_S = 5.0

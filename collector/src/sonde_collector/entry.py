@@ -1,5 +1,6 @@
 """The console script: loads the command line, quietly when it is interrupted meanwhile."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -12,6 +13,9 @@ def main() -> int:
 
 
 def _load() -> Callable[[Sequence[str]], int]:
+    # gRPC's C core writes a line for each agent that gives up; what matters of it, the collector logs.
+    # It looks when it is loaded.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from sonde_collector.cli import main as command_line  # noqa: PLC0415  # the slow part, and why this file is
 
     return command_line

@@ -17,6 +17,7 @@ being checked, and because an agent pays for every library in memory.
 
 import datetime as dt
 import difflib
+import functools
 import math
 import os
 import tomllib
@@ -202,10 +203,16 @@ def _literal(value: Any, arms: tuple[Any, ...], at: str, reading: _Reading) -> A
     raise _wrong(at, f"must be one of {', '.join(map(_shown, arms))}, not {_shown(value)}", reading)
 
 
+@functools.cache
+def _hints(model: Any) -> Mapping[str, Any]:
+    """A model's types; asked for each of a file's tables, and slow to make."""
+    return typing.get_type_hints(model, include_extras=True)
+
+
 def _table(value: Any, model: Any, at: str, reading: _Reading) -> Any:
     if not isinstance(value, Mapping):
         raise _wrong(at, f"must be a table, not {_shown(value)}", reading)
-    hints = typing.get_type_hints(model, include_extras=True)
+    hints = _hints(model)
     known = {field.name: field for field in attrs.fields(model)}
     before = len(reading.mistakes)
     reading.mistakes.extend(

@@ -1,17 +1,14 @@
-"""The uplink's parts without a network: address rules, pauses, clock, the search for a poison."""
+"""The uplink's parts without a network: address rules, clock, the search for a poison."""
 
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tenacity import Future, RetryCallState
 
-from sonde_agent.uplink.backoff import Backoff, Interrupted
 from sonde_agent.uplink.channel import TlsFiles, check
 from sonde_agent.uplink.clock_exchange import ClockExchange
 from sonde_agent.uplink.narrowing import Narrowing, Sent
-from sonde_agent.uplink.send_errors import Action
 from sonde_proto.toml_config import ConfigError
 
 FILES = TlsFiles(Path("ca.pem"), Path("cert.pem"), Path("key.pem"))
@@ -49,44 +46,6 @@ def test_all_mistakes_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         check("nonsense", None, "socks5://x")
     assert len(caught.value.messages) == 2
-
-
-def pause(backoff: Backoff, attempt: int, error: Interrupted) -> float:
-    """The pause after a number of tries."""
-    state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
-    state.attempt_number = attempt
-    future = Future(attempt)
-    future.set_exception(error)
-    state.outcome = future
-    return backoff(state)
-
-
-@given(st.integers(1, 10_000))
-def test_backoff_stays_within_its_cap(attempt: int) -> None:
-    """However many tries, the pause is between nothing and the cap."""
-    assert (
-        0 <= pause(Backoff(), attempt, Interrupted(Action.RETRY, "x")) <= min(60, 0.5 * 2 ** min(attempt, 20))
-    )
-
-
-def test_backoff_has_full_jitter() -> None:
-    """Pauses fill the whole range, so that a fleet does not return at one moment."""
-    pauses = [pause(Backoff(), 20, Interrupted(Action.RETRY, "x")) for _ in range(500)]
-    assert min(pauses) < 5
-    assert max(pauses) > 55
-
-
-def test_backoff_begins_again_after_progress() -> None:
-    """A connection that brought something ends with the shortest pause."""
-    assert all(
-        pause(Backoff(), 20, Interrupted(Action.RETRY, "x", progressed=True)) <= 0.5 for _ in range(100)
-    )
-
-
-def test_waiting_is_patient() -> None:
-    """Fenced, unknown or refused agents ask again at 15 to 30 s, whatever came before."""
-    for action in (Action.WAIT, Action.STOP, Action.RE_ENROL):
-        assert 15 <= pause(Backoff(), 1, Interrupted(action, "x")) <= 30
 
 
 def test_clock_takes_the_shortest_round_trip() -> None:

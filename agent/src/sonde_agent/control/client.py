@@ -1,6 +1,7 @@
 """Keeps Watch open: says how the agent is, takes the assignment, keeps the last good one on disk."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -89,6 +90,7 @@ class ControlClient:
         self._wall_us = wall_us
         self._changed = asyncio.Event()
         self._stale_told = 0
+        self._since_s = 0.0
 
     async def run(self) -> None:
         """Begin with the cached assignment, then watch until cancelled."""
@@ -119,6 +121,7 @@ class ControlClient:
             raise
         except Interrupted as error:
             error.progressed = answered
+            error.stood_s = time.monotonic() - self._since_s if answered else 0.0
             if str(error) != self.last_error:
                 log.warning("control_interrupted", error=str(error), action=error.action.value)
             self.connected, self.last_error = False, str(error)
@@ -163,6 +166,7 @@ class ControlClient:
             if not isinstance(answer, control_pb2.Assignment):  # grpc.aio.EOF
                 raise interrupted(await call.code(), await call.details())
             if not self.connected:
+                self._since_s = time.monotonic()
                 log.info("control_connected")
             self.connected, self.last_error = True, ""
             await self._take(answer)

@@ -68,6 +68,7 @@ class Uplink:
         self._wall_us = wall_us
         self._narrowing = Narrowing(LIMIT_ROWS, window)
         self._stir = asyncio.Event()
+        self._since_s = 0.0
 
     async def run(self) -> None:
         """Serve until cancelled. Cancelling marks nothing and does not wait for the collector."""
@@ -139,10 +140,13 @@ class Uplink:
 
     def _stands(self) -> None:
         if not self.state.connected:
+            self._since_s = time.monotonic()
             log.info("uplink_connected")
         self.state.connected, self.state.last_error, self.state.action = True, "", None
 
     def _note(self, error: Interrupted) -> None:
+        if self.state.connected:
+            error.stood_s = time.monotonic() - self._since_s
         if str(error) != self.state.last_error or self.state.connected:
             log.warning("uplink_interrupted", error=str(error), action=error.action.value)
         self.state.connected, self.state.last_error, self.state.action = False, str(error), error.action

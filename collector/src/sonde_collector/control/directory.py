@@ -36,6 +36,7 @@ class Directory:
         self._entries: Mapping[str, Entry] = {}
         self._watchers: dict[str, set[asyncio.Event]] = {}
         self._reading = asyncio.Lock()
+        self._begun = self._read_whole = 0  # reads, counted; the last that succeeded
         self.database_id = b""
 
     async def find(self, code: str) -> Entry | None:
@@ -99,9 +100,17 @@ class Directory:
         return self._entries.get(code, entry)
 
     async def refresh(self) -> None:
-        """Read all vantages, and wake those who watch one that changed."""
+        """Read all vantages, and wake those who watch one that changed.
+
+        Whoever waits for a read that is still to begin shares it: a thousand strangers at once are two reads.
+        """
+        asked = self._begun
         async with self._reading:
+            if self._read_whole > asked:
+                return
+            self._begun += 1
             database_id, entries = await asyncio.to_thread(self._read)
+            self._read_whole = self._begun
         before = self._entries
         self._entries, anew = entries, database_id != self.database_id
         self.database_id = database_id

@@ -16,6 +16,7 @@ from sonde_collector.control.lease_rpc import LeaseCalls, unknown_vantage
 from sonde_collector.control.reports import Reports
 from sonde_collector.control.run_requests import RunRequests
 from sonde_collector.db.pool import Database
+from sonde_collector.few_lines import FewLines
 from sonde_collector.identity import Peer, Peers
 from sonde_collector.limits.vantages import Vantages
 from sonde_proto.v1 import control_pb2
@@ -23,7 +24,7 @@ from sonde_proto.v1 import control_pb2
 _BACKLOG = 16  # states of one agent that wait for an answer; beyond, the oldest need none
 _UNREADABLE = "a message that is no AgentState: is this an agent, and of a version that this collector knows?"
 _LAST_REVISION = 2**62  # of what can still be overtaken in a BIGINT
-_log = structlog.get_logger()
+_few = FewLines(structlog.get_logger())
 
 Context = grpc.aio.ServicerContext[control_pb2.AgentState, control_pb2.Assignment]
 
@@ -193,7 +194,7 @@ class _Watch:
             )
         else:
             assignment = await directory.assignment(entry)
-            _log.info(
+            _few.info(
                 "assigned", vantage=self._vantage, revision=assignment.revision, tasks=len(assignment.tasks)
             )
             self._has = (assignment.database_id, assignment.revision)

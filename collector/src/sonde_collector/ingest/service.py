@@ -15,6 +15,7 @@ import structlog
 
 from sonde_collector.config import Limits
 from sonde_collector.db.pool import Database
+from sonde_collector.few_lines import FewLines
 from sonde_collector.identity import Peers
 from sonde_collector.ingest.arrival import take_in
 from sonde_collector.ingest.connection import Connection, End
@@ -56,6 +57,7 @@ _REFUSED_REMEMBERED = 10_000  # whatever names strangers make up
 _Context = grpc.aio.ServicerContext[bytes, bytes]
 
 _log = structlog.get_logger()
+_few = FewLines(_log)
 
 
 class IngestService:
@@ -180,9 +182,9 @@ class IngestService:
             older.finish(End(grpc.StatusCode.ABORTED, "fenced: a newer connection of this stream took over"))
         self._connections[hello.epoch] = connection
         self._metrics.connections.set(len(self._connections))
-        _log.info("agent_connected", vantage=hello.vantage, session=taken.number, acked_seq=taken.acked_seq)
+        _few.info("agent_connected", vantage=hello.vantage, session=taken.number, acked_seq=taken.acked_seq)
         if too_old(hello.agent_version):
-            _log.warning("agent_too_old", vantage=hello.vantage, version=hello.agent_version[:40], ours=OURS)
+            _few.warning("agent_too_old", vantage=hello.vantage, version=hello.agent_version[:40], ours=OURS)
         return connection
 
     def _refuse_spent(self, vantage: str) -> None:
@@ -308,7 +310,7 @@ class IngestService:
         epoch, number = connection.session.epoch, connection.session.number
         if not connection.in_flight:
             self._sessions.leave(epoch, number)
-        _log.info("agent_left", vantage=connection.vantage, session=number)
+        _few.info("agent_left", vantage=connection.vantage, session=number)
 
     async def _renew_for_ever(self) -> None:
         while True:

@@ -30,8 +30,13 @@ def problems(fields: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _servers(fields)
     yield from _sources(fields)
     yield from _members(fields)
+    known = {
+        table: dict.fromkeys(getattr(one, key) for one in fields[table])
+        for table, key in (("server", "key"), ("target", "key"), ("vantage", "code"))
+        if table in fields
+    }
     for i, plan in enumerate(fields.get("plan", ())):
-        yield from _plan(f"plan[{i}]", plan, fields)
+        yield from _plan(f"plan[{i}]", plan, fields, known)
 
 
 def chosen(choice: Chosen | None, keys: Iterable[str]) -> list[str]:
@@ -41,6 +46,8 @@ def chosen(choice: Chosen | None, keys: Iterable[str]) -> list[str]:
     patterns = ("*",) if isinstance(choice, str) else choice
     exact = {pattern for pattern in patterns if not _GLOB & set(pattern)}
     globs = [pattern for pattern in patterns if _GLOB & set(pattern)]
+    if len(exact) == 1 and not globs and isinstance(keys, Mapping):  # a plan for each of 10 000 vantages
+        return [key for key in exact if key in keys]
     return [key for key in keys if key in exact or any(fnmatchcase(key, glob) for glob in globs)]
 
 
@@ -82,7 +89,7 @@ def choices(fleet: Any, ways: Mapping[str, Sequence[Way]]) -> Iterator[str]:
         fleet: with every server.
         ways: of each server by its key.
     """
-    keys = [server.key for server in fleet.server]
+    keys = dict.fromkeys(server.key for server in fleet.server)
     for i, plan in enumerate(fleet.plan):
         for at, message in _reference(f"plan[{i}].servers", plan.servers, keys, "[[server]]"):
             yield f"{at}: {message}"
@@ -104,20 +111,17 @@ def ways_of(plan: Plan, ways: Sequence[Way]) -> list[Way]:
     return [way for way in ways if plan.protocols is None or way.protocol in plan.protocols]
 
 
-def _plan(at: str, plan: Plan, fields: Mapping[str, Any]) -> Iterator[Problem]:
-    tables = [("targets", "target", "key"), ("vantages", "vantage", "code")]
+def _plan(
+    at: str, plan: Plan, fields: Mapping[str, Any], known: Mapping[str, Mapping[str, None]]
+) -> Iterator[Problem]:
+    tables = [("targets", "target"), ("vantages", "vantage")]
     if not any(provider.source for provider in fields.get("provider", ())):
-        tables.insert(0, ("servers", "server", "key"))  # else they are known when the sources were read
-    for name, table, key in tables:
-        if table in fields:
-            yield from _reference(
-                f"{at}.{name}",
-                getattr(plan, name),
-                [getattr(one, key) for one in fields[table]],
-                f"[[{table}]]",
-            )
+        tables.insert(0, ("servers", "server"))  # else they are known when the sources were read
+    for name, table in tables:
+        if table in known:
+            yield from _reference(f"{at}.{name}", getattr(plan, name), known[table], f"[[{table}]]")
     if plan.loads and "vantage" in fields:
-        codes = chosen(plan.vantages, [vantage.code for vantage in fields["vantage"]])
+        codes = chosen(plan.vantages, known["vantage"])
         unpaid = [one.code for one in fields["vantage"] if one.monthly_gb is None and one.code in codes]
         if unpaid:
             yield (
@@ -162,16 +166,16 @@ def _sources(fields: Mapping[str, Any]) -> Iterator[Problem]:
                 )
 
 
-def _reference(at: str, choice: Chosen | None, keys: Sequence[str], what: str) -> Iterator[Problem]:
+def _reference(at: str, choice: Chosen | None, keys: Iterable[str], what: str) -> Iterator[Problem]:
     if choice is None or isinstance(choice, str):
         return
-    known = frozenset(keys)
+    known = keys if isinstance(keys, Mapping) else dict.fromkeys(keys)
     for i, pattern in enumerate(choice):
         if _GLOB & set(pattern):
-            if not chosen((pattern,), keys):
+            if not chosen((pattern,), known):
                 yield f"{at}[{i}]", f'"{pattern}" matches no {what}'
         elif pattern not in known:
-            yield f"{at}[{i}]", f'"{pattern}" is no {what}{_near(pattern, keys)}'
+            yield f"{at}[{i}]", f'"{pattern}" is no {what}{_near(pattern, list(known))}'
 
 
 def _near(word: str, known: Sequence[str]) -> str:
