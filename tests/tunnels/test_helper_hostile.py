@@ -34,6 +34,14 @@ backends = ["wireguard-go"]
 checks = ["connection", "ping"]
 deny = ["203.0.113.0/24"]
 deny_targets = ["secret.example"]
+[[policy.block]]
+target = "198.51.100.77"
+reason = "asked us to stop"
+until = 2100-01-01T00:00:00Z
+[[policy.block]]
+target = "192.0.2.1"
+reason = "has ended"
+until = 2020-01-01T00:00:00Z
 [credential.other]
 profiles = "others"
 template = "others/template.conf"
@@ -65,6 +73,7 @@ def host(provider: Provider) -> Iterator[Host]:
         made.put("huge.conf", good + b"#" * 2**21)
         made.put("inner.conf", good.replace(b"Endpoint = 198.51.100.1", b"Endpoint = 127.0.0.1"))
         made.put("denied.conf", good.replace(b"Endpoint = 198.51.100.1", b"Endpoint = 203.0.113.1"))
+        made.put("blocked.conf", good.replace(b"Endpoint = 198.51.100.1", b"Endpoint = 198.51.100.77"))
         made.put("named.conf", good.replace(b"Endpoint = 198.51.100.1", b"Endpoint = secret.example"))
         made.put("fooled.conf", good.replace(b"Endpoint = 198.51.100.1", b"Endpoint = localhost"))
         yield made
@@ -74,6 +83,20 @@ def http(url: str) -> control_pb2.Task:
     """A check that the policy does not hold."""
     spec = control_pb2.EndpointSpec(kind=pb.ENDPOINT_KIND_HTTP, url=url)
     return control_pb2.Task(key="x", timeout_ms=1000, endpoint=spec)
+
+
+def flood(host: str = "192.0.2.1") -> control_pb2.Task:
+    """More echoes than any plan may have; its target's block has ended."""
+    task = ping(host)
+    task.ping.count = 2**32 - 1
+    return task
+
+
+def odd() -> control_pb2.Task:
+    """A key that would be two lines of a log."""
+    task = ping()
+    task.key = "x\nPostUp = id"
+    return task
 
 
 def inner() -> control_pb2.Task:
@@ -130,6 +153,22 @@ HOSTILE: list[tuple[str, dict[str, Any], pb.Failure.ValueType, str]] = [
     ("no check at all", {"inside": [control_pb2.Task(timeout_ms=1)]}, pb.FAILURE_POLICY, "too old"),
     ("a denied target inside", {"inside": [ping("10.1.2.3")]}, pb.FAILURE_POLICY, "10.0.0.0/8"),
     ("a denied target, spelled oddly", {"inside": [ping("0x7f.1")]}, pb.FAILURE_POLICY, "127.0.0.0/8"),
+    (
+        "a blocked target inside",
+        {"inside": [ping("198.51.100.77")]},
+        pb.FAILURE_POLICY,
+        'policy.block holds "198.51.100.77" until 2100-01-01T00:00:00Z: asked us to stop',
+    ),
+    (
+        "a blocked exit",
+        {"exit_url": "http://3325256781/"},
+        pb.FAILURE_POLICY,
+        "asked us to stop",
+    ),
+    ("a blocked server", {"profile": "blocked.conf"}, pb.FAILURE_POLICY, "asked us to stop"),
+    ("a flood inside", {"inside": [flood()]}, pb.FAILURE_POLICY, "ping.count is beyond 1000"),
+    ("a flood of the gateway", {"inside": [flood("")]}, pb.FAILURE_POLICY, "ping.count is beyond 1000"),
+    ("a check in two lines", {"inside": [odd()]}, pb.FAILURE_POLICY, "a name is no line"),
     ("too many checks", {"inside": [ping()] * 65}, pb.FAILURE_POLICY, "more than 64"),
     ("an endless check", {"inside": [control_pb2.Task(ping=ping().ping)]}, pb.FAILURE_POLICY, "timeout_ms"),
     ("a denied exit", {"exit_url": "http://169.254.169.254/"}, pb.FAILURE_POLICY, "169.254.0.0/16"),

@@ -6,12 +6,14 @@ import time
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sonde_agent import doctor
-from sonde_agent.config import AgentConfig, SpoolBounds, Tls
+from sonde_agent.blocks import Block
+from sonde_agent.config import AgentConfig, PolicyRules, SpoolBounds, Tls
 from sonde_agent.identity import diagnosis
 from sonde_proto.units import Size
 
@@ -98,3 +100,27 @@ def test_a_key_of_another_certificate_is_lacking(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").touch()
     empty = Tls(files.ca, tmp_path / "empty.pem", files.key)
     assert diagnosis.certificate(empty, "v", _now_us).state == "lacking"
+
+
+def test_blocks_that_have_ended_or_soon_will_are_named(tmp_path: Path) -> None:
+    """An operator reads which blocks hold no more, and which end within a week, each with its reason."""
+    now = dt.datetime(2027, 1, 10, tzinfo=dt.UTC)
+    blocks = tuple(
+        Block(f"{name}.example", f"ticket {name}", until)
+        for name, until in (
+            ("ended", now),
+            ("soon", now + dt.timedelta(days=6)),
+            ("later", now + dt.timedelta(days=8)),
+            ("ever", None),
+        )
+    )
+    told = evolve(config(tmp_path, "unix:/nowhere"), policy=PolicyRules(block=blocks))
+    findings = list(doctor.blocks(told, int(now.timestamp() * 1e6)))
+    assert [(found.state, found.detail.partition(":")[0]) for found in findings] == [
+        ("ok", "3 of 4 in force"),
+        ("note", "has ended, and is measured again"),
+        ("note", "ends within a week"),
+    ]
+    assert "ended.example" in findings[1].detail
+    assert "2027-01-16T00:00:00Z: ticket soon" in findings[2].detail
+    assert not list(doctor.blocks(config(tmp_path, "unix:/nowhere"), 0))

@@ -79,8 +79,8 @@ async def test_refused_tasks_are_named_and_never_run() -> None:
     async with running() as host:
         host.runner.assign([task("no", "forbidden"), control_pb2.Task(key="newer"), task("yes", "answer")])
         await host.until(lambda: len(host.store.results) >= 3)
-    assert {refused.task for refused in host.runner.refused} == {"no", "newer"}
-    assert all(refused.reason for refused in host.runner.refused)
+    assert {refused.task for refused in host.runner.refusals.told} == {"no", "newer"}
+    assert all(refused.reason for refused in host.runner.refusals.told)
     assert set(host.probe.starts) == {"yes"}
 
 

@@ -84,11 +84,12 @@ class Host:
         self.connection, self.throughput = Probe("connection"), Probe("throughput")
         self.journal = Journal(self.store)
         self.budget = Budget(folder / "budget.json")
+        self.credentials = {"acme": Credential()}
         self.runner = Runner(
             vantage="v",
             clock=Clock(),
             kinds={probe.kind: probe for probe in (self.connection, self.throughput)},
-            context=Context(icmp=Engines(), rules=Rules(credential={"acme": Credential()})),
+            context=Context(icmp=Engines(), rules=Rules(credential=self.credentials)),
             policy=Policy(PolicyRules()),
             journal=self.journal,
             limit=8,
@@ -193,7 +194,9 @@ async def test_what_is_due_together_is_one_run_with_one_lease(tmp_path: Path) ->
     """Two plans of one server and protocol share each tunnel where both are due, and one row says it all."""
     async with running(tmp_path) as (host, collector):
         often, seldom = (tunnel(key, ms, group="g", target="s") for key, ms in (("a", 1000), ("b", 2000)))
-        often.connection.inside.add(key="ping", timeout_ms=10).ping.count = 3
+        often.connection.inside.add(key="ping", timeout_ms=10).ping.CopyFrom(
+            control_pb2.PingSpec(count=3, spacing_ms=10)
+        )
         seldom.connection.inside.add(key="page", timeout_ms=10).endpoint.CopyFrom(
             control_pb2.EndpointSpec(kind=pb.ENDPOINT_KIND_HTTP, url="http://example.com/")
         )
@@ -209,7 +212,7 @@ async def test_what_is_due_together_is_one_run_with_one_lease(tmp_path: Path) ->
 async def test_no_more_tunnels_than_the_host_has_room_for(tmp_path: Path) -> None:
     """With room for two, six servers of as many accounts never have three tunnels open."""
     async with running(tmp_path, tunnels=2) as (host, _):
-        host.runner._credentials = {f"c{number}": Credential() for number in range(6)}
+        host.credentials.update({f"c{number}": Credential() for number in range(6)})
         host.connection.takes_s = 0.05
         host.runner.assign([tunnel(str(number), credential=f"c{number}") for number in range(6)])
         await host.until(lambda: len(host.connection.tasks) >= 8)
@@ -262,7 +265,7 @@ async def test_an_unknown_account_is_refused_in_words(tmp_path: Path) -> None:
     """What this agent has no credential for is not scheduled, and the collector is told."""
     async with running(tmp_path) as (host, _):
         host.runner.assign([tunnel("a", credential="other")])
-        assert [one.reason for one in host.runner.refused] == [
+        assert [one.reason for one in host.runner.refusals.told] == [
             "this agent's configuration has no [credential.other]"
         ]
         assert host.runner.tasks == 0

@@ -44,7 +44,7 @@ def metrics_of(sources: Sources) -> Iterator[Metric]:
     yield Metric("missed_slots_total", "Slots that were not run, by reason.", missed)
     for name, text, value in (
         ("tasks", "Tasks scheduled.", runner.tasks),
-        ("refused_tasks", "Tasks that policy or host do not allow.", len(runner.refused)),
+        ("refused_tasks", "Tasks that policy or host do not allow.", len(runner.refusals.why)),
         ("running", "Runs under way.", runner.running),
         ("waiting", "Slots that wait for room.", runner.waiting),
         ("ready", "1 = fit to judge others.", sources.readiness.ready),

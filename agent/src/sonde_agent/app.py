@@ -130,6 +130,7 @@ class App:
             tunnels=tunnels_here(config.limits.tunnels),
             leases=Leases(channels, identity),
             budget=self._budget,
+            limits=config.limits,
             utc_us=self._utc_us,
             on_answer=self._answered.set,
         )
@@ -235,7 +236,7 @@ class App:
             spool_bytes=stats.bytes,
             last_error=self._uplink.state.last_error or (self._renewal.last_error if self._renewal else ""),
             capabilities=self._capabilities,
-            refused=self._runner.refused,
+            refused=self._runner.refusals.told,
             runs=self._runner.on_demand.answers(),
         )
         if stats.oldest_us is not None:

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from sonde_agent.blocks import Block, target_rule
+from sonde_agent.limits import Limits
 from sonde_proto import toml_config
 from sonde_proto.toml_config import FromText, between, duration_between, existing_file, not_empty
 from sonde_proto.units import Duration, Size, parse_duration, parse_size
@@ -184,18 +186,6 @@ _LEAST_SPOOL = parse_size("256KiB")
 
 
 @attrs.frozen
-class Limits:
-    """How much of this host the agent may use."""
-
-    concurrency: Annotated[int, between(1, 4096)] = 32
-    """Runs at the same time."""
-    tunnels: Annotated[int, between(1, 64)] | Literal["auto"] = "auto"
-    """Tunnels open at the same time; "auto" = what the memory is enough for."""
-    throughput_day: Size | None = None
-    """Bytes a day (UTC) that throughput may use, both directions; None = only the month is bounded."""
-
-
-@attrs.frozen
 class Tunnels:
     """How tunnels are opened."""
 
@@ -233,12 +223,16 @@ class PolicyRules:
     """Besides the networks that are denied anyway (`sonde_agent.policy.DENIED`)."""
     allow: tuple[Annotated[Network, FromText(_network)], ...] = ()
     """Wins over deny and over what is denied anyway."""
-    deny_targets: tuple[Annotated[str, not_empty], ...] = ()
+    deny_targets: tuple[Annotated[str, not_empty, target_rule], ...] = ()
     """Target keys, host names, "*.domain" for all below it, networks, or slugs of unlock rules: never."""
+    block: tuple[Block, ...] = ()
+    """The same with a reason, and where wanted an end."""
     ports: tuple[Annotated[int, between(1, _HIGHEST_PORT)], ...] = ()
     """The only ports that may be connected to; empty = all."""
     files: tuple[Path, ...] = ()
-    """Directories whose files a task may name for header values and client certificates."""
+    """Directories whose files a task may name: header values, client certificates, private CAs."""
+    engines: tuple[Literal["http", "iperf3", "ndt7", "speedtest"], ...] = ("http", "iperf3", "ndt7")
+    """Of throughput. "speedtest" is a program that connects where it likes: nothing here could hold it."""
     rule_keys: tuple[Annotated[str, rule_key], ...] = ()
     """Who may write unlock rules for this agent: a pack signed by none of these is refused."""
 

@@ -19,6 +19,7 @@ from sonde_agent.tunnel import diagnosis
 from sonde_proto.units import format_size
 
 _CONNECT_WITHIN_S = 3.0
+_SOON_US = 7 * 86_400 * 1_000_000
 _STA_UNSYNC = 0x0040  # adjtimex(2)
 _TIMEX_BYTES = 208  # struct timex of 64-bit Linux; `status` is its fifth word of 8 bytes
 _TIMEX_STATUS_AT = 40
@@ -31,6 +32,7 @@ def examine(config: AgentConfig | None, path: Path | None = None) -> Iterator[Fi
         return
     yield from diagnosis.examine(config, path)
     yield from unlock_diagnosis.examine(config)
+    yield from blocks(config, _wall_us())
     yield state_space(config)
     yield collector(config)
     if config.tls is not None:
@@ -152,6 +154,20 @@ def collector(config: AgentConfig) -> Finding:
             "start it, or mend `collector`, the route or the firewall; the agent measures meanwhile",
         )
     return Finding("collector", "ok", f"{what} answers")
+
+
+def blocks(config: AgentConfig, now_us: int) -> Iterator[Finding]:
+    """What is blocked by `[[policy.block]]`: how much, what has ended, what soon will."""
+    held = [block for block in config.policy.block if block.holds(now_us)]
+    if config.policy.block:
+        yield Finding("blocks", "ok", f"{len(held)} of {len(config.policy.block)} in force")
+    for block in config.policy.block:
+        if block not in held:
+            yield Finding(
+                "blocks", "note", f"has ended, and is measured again: {block}", "take it out of agent.toml"
+            )
+        elif not block.holds(now_us + _SOON_US):
+            yield Finding("blocks", "note", f"ends within a week: {block}", "a later `until` prolongs it")
 
 
 def _wall_us() -> int:

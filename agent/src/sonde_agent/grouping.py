@@ -7,6 +7,7 @@ session of the account, one row. What runs inside is then all that any of them a
 import hashlib
 from collections.abc import Sequence
 
+from sonde_agent.task_bounds import MOST_TASK_MS
 from sonde_proto.v1 import control_pb2
 
 _ORDER = ("ping", "endpoint", "unlock", "throughput")
@@ -36,7 +37,7 @@ def joined(tasks: Sequence[control_pb2.Task]) -> control_pb2.Task:
     whole.CopyFrom(tasks[0])
     if len(tasks) == 1:
         return whole
-    whole.timeout_ms = sum(task.timeout_ms for task in tasks)
+    whole.timeout_ms = min(sum(task.timeout_ms for task in tasks), MOST_TASK_MS)
     whole.connection.handshake_ms = max(task.connection.handshake_ms for task in tasks)
     whole.connection.direct_throughput = any(task.connection.direct_throughput for task in tasks)
     best: dict[bytes, control_pb2.Task] = {}

@@ -7,12 +7,15 @@ from contextlib import AbstractAsyncContextManager
 import structlog
 
 from sonde_agent import grouping
+from sonde_agent.allowance import Allowance, Cost, cost_of, read_by
 from sonde_agent.budget import Budget
 from sonde_agent.checks.base import Check, CheckImpossible, Context
 from sonde_agent.checks.throughput.pure import plan_of
 from sonde_agent.clock import Clock, is_step
 from sonde_agent.control.leases import Denied, Lease, LeaseLost, Leases
 from sonde_agent.keys import KeyBusy, Keys
+from sonde_agent.limits import USUAL, Limits
+from sonde_agent.schedule import SECOND_NS
 from sonde_agent.tunnel.client import TunnelError
 from sonde_proto.quality import Quality
 from sonde_proto.v1 import control_pb2
@@ -60,6 +63,7 @@ class Runs:
         is_ready: whether the vantage is fit to judge others now.
         leases: where leases come from; None = nobody grants any.
         budget: what throughput may use; None = nothing.
+        limits: how often and how much runs may send.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Runs:
         is_ready: Callable[[], bool],
         leases: Leases | None,
         budget: Budget | None,
+        limits: Limits = USUAL,
     ) -> None:
         self._clock = clock
         self._kinds = kinds
@@ -78,6 +83,7 @@ class Runs:
         self._is_ready = is_ready
         self._leases = leases
         self._budget = budget
+        self._allowance = Allowance(limits, clock.boot_ns() / SECOND_NS)
         self._keys = Keys()
         self._told: set[tuple[str, str]] = set()
 
@@ -92,9 +98,28 @@ class Runs:
             quality: what is known of every result before it is measured.
 
         Raises:
-            NotRun: there is no lease, or there are no bytes left.
+            NotRun: there is no lease, or this agent's own limits leave no room.
         """
+        cost = cost_of(task)
+        if not self._allowance.take(cost, self._clock.boot_ns() / SECOND_NS):
+            self._tell_once("", "limits_reached", "runs_per_minute, echoes_per_s or bodies_hour")
+            raise NotRun(pb.MISS_REASON_BUDGET, detail="this agent's limits leave no room now")
         difference_us, ready = self._clock.difference_us(), self._is_ready()
+        try:
+            results = await self._within_budget(task, patience_s)
+        except NotRun as not_run:
+            if not not_run.began:
+                self._allowance.give_back(cost)
+            raise
+        self._allowance.give_back(Cost(bodies=cost.bodies - read_by(results)))
+        quality |= 0 if ready and self._is_ready() else Quality.NOT_READY
+        if is_step(self._clock.difference_us() - difference_us):
+            quality |= Quality.CLOCK_STEPPED
+        for result in results:
+            _flag(result, quality)
+        return results
+
+    async def _within_budget(self, task: control_pb2.Task, patience_s: float) -> list[pb.Result]:
         booked = used = self._book(task)  # unless it is known to be less
         try:
             results = await self._with_lease(task, patience_s)
@@ -105,11 +130,6 @@ class Runs:
         finally:
             if booked and self._budget is not None:
                 self._budget.settle(booked, used, self._clock.wall_us())
-        quality |= 0 if ready and self._is_ready() else Quality.NOT_READY
-        if is_step(self._clock.difference_us() - difference_us):
-            quality |= Quality.CLOCK_STEPPED
-        for result in results:
-            _flag(result, quality)
         return results
 
     def _book(self, task: control_pb2.Task) -> int:

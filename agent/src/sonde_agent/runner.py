@@ -19,8 +19,11 @@ from sonde_agent.checks.base import Check, Context
 from sonde_agent.clock import Clock
 from sonde_agent.control.leases import Leases
 from sonde_agent.journal import Journal, Kept
+from sonde_agent.judgement import Judge
+from sonde_agent.limits import USUAL, Limits
 from sonde_agent.on_demand import Asked, Assigned, OnDemand
 from sonde_agent.policy import Policy
+from sonde_agent.refusals import Refusals
 from sonde_agent.run import NotRun, Runs
 from sonde_agent.schedule import SECOND_NS, Due, Schedule
 from sonde_agent.unmeasured import Unmeasured
@@ -55,13 +58,14 @@ class Runner:
         tunnels: of them, how many may open a tunnel.
         leases: where leases come from; None = nobody grants any.
         budget: what throughput may use; None = nothing.
+        limits: how often and how much an assignment may make this agent send.
         is_ready: whether the vantage is fit to judge others now.
         rng: draws the jitter; a test passes its own.
         utc_us: UTC as the collector has it, which a pause ends by; None = this host's clock.
         on_answer: called when there is a new answer to what was asked for.
 
     Attributes:
-        refused: tasks of the assignment that the policy or this host does not allow.
+        refusals: tasks of the assignment that policy, limits or host do not allow.
         runs: kind and outcome ("ok" or the failure's name) -> runs that ended.
         on_demand: what was asked for, and the answers.
     """
@@ -80,6 +84,7 @@ class Runner:
         tunnels: int = 1,
         leases: Leases | None = None,
         budget: Budget | None = None,
+        limits: Limits = USUAL,
         rng: random.Random | None = None,
         utc_us: Callable[[], int] | None = None,
         on_answer: Callable[[], None] = lambda: None,
@@ -87,21 +92,23 @@ class Runner:
         self._clock = clock
         self._on_answer = on_answer
         self._kinds = kinds
-        self._credentials = context.rules.credential
+        self._judge = Judge(kinds, context.rules.credential, limits)
         self._performed = Runs(
             clock=clock,
             kinds=kinds,
             context=replace(
                 context,
-                refuse=policy.refuse_address,
-                refuse_name=policy.refuse_host,
+                refuse=self._refuse_address,
+                refuse_name=self._refuse_host,
                 wall_us=clock.wall_us,
             ),
             is_ready=is_ready,
             leases=leases,
             budget=budget,
+            limits=limits,
         )
         self._policy = policy
+        self._assigned: Sequence[control_pb2.Task] = ()
         self._journal = journal
         self._schedule = Schedule(vantage, rng or random.Random())  # noqa: S311 -- jitter is no secret
         self._admission = Admission(limit, tunnels)
@@ -111,10 +118,9 @@ class Runner:
         self._later: set[asyncio.TimerHandle] = set()
         self._wake = asyncio.Event()
         self._stopping = False
-        self._told: set[tuple[str, str]] = set()
         self._unmeasured = Unmeasured(clock, journal, utc_us or clock.wall_us)
         self.on_demand = OnDemand()
-        self.refused: list[control_pb2.RefusedTask] = []
+        self.refusals = Refusals()
         self.runs: Counter[tuple[str, str]] = Counter()
 
     @property
@@ -147,19 +153,16 @@ class Runner:
 
         While there is a `pause`, none is run.
         """
-        allowed: dict[str, control_pb2.Task] = {}
-        refused: dict[str, str] = {}
-        for task in tasks:
-            reason = self._refuse(task)
-            if reason is None:
-                allowed[task.key] = task
-            else:
-                refused[task.key] = reason
-        for key, reason in refused.items():
-            if (key, reason) not in self._told:
-                log.warning("task_refused", task=key, reason=reason)
-        self._told = set(refused.items())
-        self.refused = [control_pb2.RefusedTask(task=key, reason=why) for key, why in refused.items()]
+        self._assigned = tasks
+        self._unmeasured.pause(pause)
+        self._sort_out()
+
+    def _sort_out(self) -> None:
+        """Judge what is assigned by the policy of now, and schedule what may run."""
+        self._policy = self._policy.at(self._clock.wall_us())
+        judged = self._judge.judge(self._assigned, self._policy)
+        self.refusals.take(judged)
+        allowed = dict(judged.allowed)
         self._admission.withdraw(frozenset(self._tasks.keys() - allowed.keys()))
         other = {key for key, task in self._tasks.items() if allowed.get(key) != task}
         self._admission.take_back_asked(lambda asked: asked.task in other)
@@ -169,17 +172,17 @@ class Runner:
         intervals = {key: task.interval_ms * _NS_PER_MS for key, task in allowed.items()}
         groups = {key: run_key for key, run_key in self._run_keys.items() if run_key != key}
         self._schedule.assign(intervals, self._clock.boot_ns(), groups)
-        self._unmeasured.pause(pause)
         for slot in self._admission.clear() if self.paused else ():
             self._hold_back(slot)
         self._wake.set()
 
     def ask(self, requests: Sequence[control_pb2.RunRequest], revision: int) -> None:
         """Take in all that is asked for now, of this revision of the assignment; what is new is run soon."""
-        refused = {one.task: one.reason for one in self.refused}
         now = self._clock.boot_ns()
         before = len(self.on_demand.answers())
-        taken = self.on_demand.take(requests, Assigned(revision, self._tasks, refused, self.paused), now)
+        taken = self.on_demand.take(
+            requests, Assigned(revision, self._tasks, self.refusals.why, self.paused), now
+        )
         for asked in taken:
             self._offer(self._slot([asked.task], now, asked))
         if taken:
@@ -192,6 +195,8 @@ class Runner:
         """Run what is due, until `stop`."""
         while not self._stopping:
             self._unmeasured.look()
+            if not self._policy.stands(self._clock.wall_us()):  # a block has ended
+                self._sort_out()
             now = self._clock.boot_ns()
             for slot in self._admission.expire(now):
                 self._miss(Missed(slot, CAPACITY))
@@ -221,16 +226,11 @@ class Runner:
             log.info("runs_cut", count=len(cut))
             await asyncio.wait(cut, timeout=_GOODBYE_WITHIN_S)
 
-    def _refuse(self, task: control_pb2.Task) -> str | None:
-        kind = task.WhichOneof("spec")
-        if kind is None or kind not in self._kinds:
-            return "this agent is too old for this kind of check"
-        if task.interval_ms < 1 or task.timeout_ms < 1:
-            return "interval and timeout must be at least 1 ms"
-        name = task.connection.credential
-        if kind == "connection" and name not in self._credentials:
-            return f"this agent's configuration has no [credential.{name}]"
-        return self._policy.refuse_task(task)
+    def _refuse_address(self, address: str, port: int | None) -> str | None:
+        return self._policy.refuse_address(address, port)
+
+    def _refuse_host(self, host: str, port: int | None) -> str | None:
+        return self._policy.refuse_host(host, port)
 
     def _take(self, dues: Sequence[Due]) -> None:
         together: dict[str, list[Due]] = {}

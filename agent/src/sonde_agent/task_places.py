@@ -34,9 +34,13 @@ def places(task: control_pb2.Task) -> Iterator[Place]:
 
 
 def files(task: control_pb2.Task) -> Iterator[PurePath]:
-    """Files whose content would reach the other side, or speak for this host. A CA is neither."""
+    """Give every file that a run of `task` would open.
+
+    Of a CA nothing leaves, but whether it can be read does; and opening a pipe never ends.
+    """
     spec = task.endpoint
-    for file in (*spec.header_files.values(), spec.client_cert_file, spec.client_key_file):
+    named = (*spec.header_files.values(), spec.client_cert_file, spec.client_key_file, spec.ca_file)
+    for file in (*named, task.throughput.ca_file):
         if file:
             yield PurePath(file)
 

@@ -1,7 +1,7 @@
 """A TOML file into a frozen attrs model: strictly, and with every mistake at once.
 
-A model is an `attrs.frozen` class whose fields are str, bool, int, float, `Path` (a relative one is
-relative to the file), `units.Duration`, `units.Size`, `Literal`, further models, `tuple[X, ...]`,
+A model is an `attrs.frozen` class whose fields are str, bool, int, float, `datetime`, `Path` (a relative one
+is relative to the file), `units.Duration`, `units.Size`, `Literal`, further models, `tuple[X, ...]`,
 `dict[str, X]`, unions of these that differ in their TOML type (`X | None`, `str | tuple[str, ...]`),
 `Annotated[X, FromText(parse)]` for a type of your own that the file holds as a string, and `Annotated[X,
 rule, ...]`, where a rule is called with the value read and gives the value to keep, or raises `ValueError`
@@ -154,6 +154,7 @@ _SCALARS: dict[Any, tuple[type, str, Callable[[Any], Any]]] = {
     int: (int, "an integer", int),
     float: (float, "a number", float),
     Path: (str, "a path in quotes", Path),
+    dt.datetime: (dt.datetime, "a time such as 2026-12-31T00:00:00Z, without quotes", lambda moment: moment),
     Duration: (str, 'a duration such as "10s"', parse_duration),
     Size: (str, 'a size such as "512MB"', parse_size),
 }

@@ -60,8 +60,9 @@ def test_what_is_absent_is_told_unless_it_is_excused() -> None:
 def test_the_agent_is_told_whose_rules_to_believe() -> None:
     """What is written for agent.toml is TOML, with the key, the pack and the lab's resolver."""
     world = {"ca": "world/ca.pem", "trusted_resolver": "203.0.113.53", "trusted_resolver_name": "r.example"}
-    said = tomllib.loads(agent(Path("/demo"), "ed25519:KEY=", Path("/demo/lab"), world))
-    assert said["policy"]["rule_keys"] == ["ed25519:KEY="]
+    origin = {"ca": "origin/tls/ca.pem", "world": world}
+    said = tomllib.loads(agent(Path("/demo"), "ed25519:KEY=", Path("/demo/lab"), origin))
+    assert said["policy"] == {"rule_keys": ["ed25519:KEY="], "files": ["/demo/lab/origin/tls"]}
     assert said["unlock"] == {
         "pack": "/demo/unlock.pack",
         "ca_file": "/demo/lab/world/ca.pem",

@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import attrs
 import pytest
 
 from sonde_agent.config import PolicyRules
@@ -93,12 +94,18 @@ def test_the_policy_survives_its_way_into_a_box() -> None:
         "deny": ["203.0.113.0/24"],
         "allow": ["10.0.0.0/8", "fd00::/8"],
         "deny_targets": ["*.example"],
+        "block": [
+            {"target": "192.0.2.0/24", "reason": "asked to stop", "until": "2026-12-31T00:00:00+00:00"},
+            {"target": "*.example.net", "reason": "not ours to measure"},
+        ],
         "ports": [80],
         "files": ["/etc/sonde/files"],
+        "engines": ["iperf3"],
         "rule_keys": ["ed25519:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="],
     }
-    policy = toml_config.parse(document, PolicyRules)
+    policy = helper_rules.policy_of(json.loads(json.dumps(document)))
     assert helper_rules.Rules(policy=policy).policy_document() == document
+    assert {*document} == {field.name for field in attrs.fields(PolicyRules)}
 
 
 def test_by_hand_one_file_is_one_account_and_may_go_anywhere(tmp_path: Path) -> None:

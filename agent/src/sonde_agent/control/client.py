@@ -9,19 +9,21 @@ import grpc
 import structlog
 
 from sonde_agent.control.cache import AssignmentCache
+from sonde_agent.uplink import calls
 from sonde_agent.uplink.backoff import Backoff, Interrupted, Renewed, interrupted
 from sonde_agent.uplink.channel import Channels
 from sonde_agent.uplink.client import wall_us
 from sonde_agent.uplink.clock_exchange import ClockExchange
 from sonde_agent.uplink.send_errors import Action
 from sonde_agent.uplink.session import Identity
-from sonde_proto.v1 import control_pb2, control_pb2_grpc
+from sonde_proto.v1 import control_pb2
 
 log = structlog.get_logger()
 
-Call = grpc.aio.StreamStreamCall[control_pb2.AgentState, control_pb2.Assignment]
-
 STATE_EVERY_S = 30.0
+_ANSWER_S, _NEW_S = 0.05, 1.0
+"""After an answer, and after one with a new assignment, nothing more is read for so long: a collector that
+sends without end is not to keep this agent busy."""
 _SILENCE_S = 3 * STATE_EVERY_S  # each state is answered; three without an answer: connect anew
 
 
@@ -111,7 +113,7 @@ class ControlClient:
         answered = False
         try:
             async with self._channels.use(lasting=True) as channel:
-                call = control_pb2_grpc.ControlStub(channel).Watch()
+                call = calls.watch(channel)
                 try:
                     await self._watch(call)
                 finally:
@@ -127,7 +129,7 @@ class ControlClient:
             self.connected, self.last_error = False, str(error)
             raise
 
-    async def _watch(self, call: Call) -> NoReturn:
+    async def _watch(self, call: calls.Watch) -> NoReturn:
         speaking = asyncio.create_task(self._speak(call))
         listening = asyncio.create_task(self._listen(call))
         try:
@@ -141,7 +143,7 @@ class ControlClient:
             await asyncio.gather(speaking, listening, return_exceptions=True)
         raise AssertionError("neither task ends without an error")
 
-    async def _speak(self, call: Call) -> NoReturn:
+    async def _speak(self, call: calls.Watch) -> NoReturn:
         while True:
             self._changed.clear()
             try:
@@ -154,7 +156,7 @@ class ControlClient:
             except TimeoutError:
                 continue
 
-    async def _listen(self, call: Call) -> NoReturn:
+    async def _listen(self, call: calls.Watch) -> NoReturn:
         while True:
             try:
                 async with asyncio.timeout(max(_SILENCE_S, 3 * self._every_s)):
@@ -163,21 +165,23 @@ class ControlClient:
                 raise Interrupted(Action.RETRY, "the collector answers no more") from None
             except grpc.RpcError:
                 raise interrupted(await call.code(), await call.details()) from None
-            if not isinstance(answer, control_pb2.Assignment):  # grpc.aio.EOF
+            if not isinstance(answer, bytes):  # grpc.aio.EOF
                 raise interrupted(await call.code(), await call.details())
+            now_us = self._wall_us()
+            assignment = await asyncio.to_thread(calls.read_assignment, answer)
             if not self.connected:
                 self._since_s = time.monotonic()
                 log.info("control_connected")
             self.connected, self.last_error = True, ""
-            await self._take(answer)
-            self._on_runs(answer.runs)
+            is_new = await self._take(assignment, now_us)
+            self._on_runs(assignment.runs)
+            await asyncio.sleep(_NEW_S if is_new else _ANSWER_S)
 
-    async def _take(self, answer: control_pb2.Assignment) -> None:
+    async def _take(self, answer: control_pb2.Assignment, now_us: int) -> bool:
+        """Take an answer that came at `now_us`; tell whether it brought a new assignment."""
         if answer.HasField("clock"):
             exchange = answer.clock
-            self._clock.add(
-                exchange.agent_sent_at_us, exchange.received_at_us, exchange.sent_at_us, self._wall_us()
-            )
+            self._clock.add(exchange.agent_sent_at_us, exchange.received_at_us, exchange.sent_at_us, now_us)
         if not is_newer(self.current, answer):
             if (
                 self.current
@@ -186,7 +190,7 @@ class ControlClient:
             ):
                 self._stale_told = answer.revision
                 log.warning("assignment_stale", revision=answer.revision, in_force=self.current.revision)
-            return
+            return False
         assignment = control_pb2.Assignment()
         assignment.CopyFrom(answer)
         assignment.ClearField("clock")
@@ -196,6 +200,7 @@ class ControlClient:
         log.info("assignment", revision=assignment.revision, tasks=len(assignment.tasks))
         self._on_assignment(assignment)
         self._changed.set()
+        return True
 
     def _state(self) -> control_pb2.AgentState:
         state = self._describe()

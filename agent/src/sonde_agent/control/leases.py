@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager
 import grpc
 import structlog
 
+from sonde_agent.task_bounds import shown
 from sonde_agent.uplink.backoff import Interrupted
+from sonde_agent.uplink.calls import ask
 from sonde_agent.uplink.channel import Channels
 from sonde_agent.uplink.session import Identity
-from sonde_proto.v1 import control_pb2, control_pb2_grpc
+from sonde_proto.v1 import control_pb2
 from sonde_proto.v1 import results_pb2 as pb
 
 log = structlog.get_logger()
@@ -25,6 +27,8 @@ _RENEWALS = 3
 _AGAIN_S = 1.0  # after a renewal that failed
 _ENDING_S = 3.0
 """How long before its lease ends a run is told to: a tunnel takes 2 s to be gone."""
+_REASONS = (pb.MISS_REASON_NO_LEASE, pb.MISS_REASON_CREDENTIAL)
+_LONGEST_DETAIL = 200
 _ENDING_SHARE = 5  # at most this part of a short lease
 
 
@@ -94,8 +98,12 @@ class Leases:
         asked_s = _boot_s()
         reply = await self._acquire(server, wants, patience_s)
         if not reply.lease:
-            reason = reply.reason or pb.MISS_REASON_NO_LEASE
-            raise Denied(reason, reply.retry_after_ms / 1000, reply.detail)
+            is_known = reply.reason in _REASONS
+            raise Denied(
+                reply.reason if is_known else pb.MISS_REASON_NO_LEASE,
+                reply.retry_after_ms / 1000,
+                shown(reply.detail, _LONGEST_DETAIL),
+            )
         lease = Lease(reply.lease)
         ttl_s = reply.ttl_ms / 1000
         try:
@@ -124,8 +132,7 @@ class Leases:
         )
         try:
             async with self._channels.use() as channel:
-                stub = control_pb2_grpc.ControlStub(channel)
-                return await stub.Acquire(request, timeout=_ANSWER_WITHIN_S)
+                return await ask(channel, "Acquire", request, control_pb2.AcquireReply, _ANSWER_WITHIN_S)
         except grpc.aio.AioRpcError as error:
             words = f"the collector grants no lease: {error.details() or error.code().name}"
         except Interrupted as error:
@@ -158,8 +165,8 @@ class Leases:
         """Give how long the lease holds from now on; 0 = it is no more, None = nobody answered."""
         try:
             async with self._channels.use() as channel:
-                stub = control_pb2_grpc.ControlStub(channel)
-                reply = await stub.Renew(control_pb2.RenewRequest(lease=lease.name), timeout=within_s)
+                request = control_pb2.RenewRequest(lease=lease.name)
+                reply = await ask(channel, "Renew", request, control_pb2.RenewReply, within_s)
         except (grpc.aio.AioRpcError, Interrupted):
             return None
         return reply.ttl_ms / 1000
@@ -174,7 +181,7 @@ class Leases:
         )
         with contextlib.suppress(grpc.aio.AioRpcError, Interrupted):
             async with self._channels.use() as channel:
-                await control_pb2_grpc.ControlStub(channel).Release(request, timeout=_ANSWER_WITHIN_S)
+                await ask(channel, "Release", request, control_pb2.ReleaseReply, _ANSWER_WITHIN_S)
 
 
 def _boot_s() -> float:

@@ -16,14 +16,12 @@ from typing import Any
 from sonde_agent import memory
 from sonde_agent.checks.base import CheckImpossible, Context, wall_us
 from sonde_agent.checks.kinds import KINDS
-from sonde_agent.config import PolicyRules
 from sonde_agent.net.caller_address import NoCallerAddress, ask_caller_address
 from sonde_agent.net.dial import Deadline
 from sonde_agent.net.icmp import Engines
 from sonde_agent.policy import Policy
 from sonde_agent.tunnel import frames, helper_rules
 from sonde_agent.tunnel.chamber import EVENTS, ORDERS
-from sonde_proto import toml_config
 from sonde_proto.v1 import control_pb2, tunnel_pb2
 from sonde_proto.v1 import results_pb2 as pb
 
@@ -35,9 +33,9 @@ class Box:
     """The tunnel from inside.
 
     Args:
-        terms: `policy` as a file would hold it; `own`, addresses of the tunnel's own that may be spoken to
-            whatever the policy says; `began`, when the request was accepted [`time.monotonic()` s]; `unlock`,
-            where unlock rules are (`helper_rules.unlock_terms`).
+        terms: `policy` as `Rules.policy_document` tells it; `own`, addresses of the tunnel's own that may be
+            spoken to whatever the policy says; `began`, when the request was accepted [`time.monotonic()` s];
+            `unlock`, where unlock rules are (`helper_rules.unlock_terms`).
         request: what was asked.
         up: the tunnel.
         events: descriptor to tell what happens.
@@ -47,7 +45,7 @@ class Box:
         self, terms: dict[str, Any], request: tunnel_pb2.OpenTunnel, up: tunnel_pb2.TunnelUp, events: int
     ) -> None:
         self._began: float = terms["began"]
-        self._policy = Policy(toml_config.parse(terms["policy"], PolicyRules))
+        self._policy = Policy(helper_rules.policy_of(terms["policy"]), wall_us())
         self._rules = helper_rules.unlock_rules(json.loads(terms["unlock"]))
         self._own = frozenset(terms["own"])
         self._request = request

@@ -5,7 +5,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from attrs import frozen
 
-from sonde_agent.addresses import parse_address
+from sonde_agent.blocks import Blocked
 from sonde_agent.config import Network, PolicyRules
 from sonde_agent.policy import DENIED
 
@@ -32,9 +32,14 @@ class Fence:
         return [address for address in addresses if not _within(ip_network(address), self.never)]
 
 
-def fence_of(rules: PolicyRules) -> Fence:
-    """Give what the kernel is to refuse, so that it holds for code that never asks the policy."""
-    never = tuple(network for entry in rules.deny_targets if (network := _network(entry)) is not None)
+def fence_of(rules: PolicyRules, now_us: int = 0) -> Fence:
+    """Give what the kernel is to refuse, so that it holds for code that never asks the policy.
+
+    Args:
+        rules: the policy.
+        now_us: UTC [µs since 1970]: blocks that have ended by then are none.
+    """
+    never = Blocked(rules.deny_targets, (block for block in rules.block if block.holds(now_us))).networks
     denied = [network for network in (*DENIED, *rules.deny) if not _within(network, rules.allow)]
     passed = [network for network in rules.allow if not _within(network, never)]
     every_denied = {str(face) for network in (*denied, *never) for face in _faces(network)}
@@ -59,12 +64,3 @@ def _faces(network: Network) -> Iterator[Network]:
         address, length = int(network.network_address), network.prefixlen
         yield IPv6Network((_NAT64 | address, 96 + length))
         yield IPv6Network((_SIX_TO_FOUR | address << 80, 16 + length))
-
-
-def _network(entry: str) -> Network | None:
-    """Give the network of a `deny_targets` entry; None = it is a name."""
-    try:
-        return ip_network(entry, strict=False)
-    except ValueError:
-        address = parse_address(entry)
-        return None if address is None else ip_network(address)

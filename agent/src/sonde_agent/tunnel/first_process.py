@@ -60,7 +60,7 @@ class FirstProcess:
         began: float,
     ) -> None:
         self._order = order
-        self._policy = Policy(rules.policy)
+        self._policy = Policy(rules.policy, time.time_ns() // 1000)
         self._rules = rules
         self._user = user
         self._events = events
@@ -93,7 +93,7 @@ class FirstProcess:
                 self._backend.down()
 
     def _live(self) -> None:
-        fence = fence_of(self._rules.policy)
+        fence = fence_of(self._rules.policy, time.time_ns() // 1000)
         room, child = self._make_room(fence)
         self._backend = backend = backends.choose(self._order.profile.protocol, self._order.backends)
         up = backend.up(self._order.profile, self._order.secrets, room)

@@ -6,13 +6,16 @@ Nothing that a request says becomes a path beyond one name in one folder, a prog
 import errno
 import os
 import stat
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
+from sonde_agent.allowance import Cost, beyond_limits, cost_of
 from sonde_agent.config import Credential
 from sonde_agent.policy import Policy
+from sonde_agent.task_bounds import MOST_INSIDE
 from sonde_agent.tunnel.backends.base import Secrets
 from sonde_agent.tunnel.backends.names import OF_PROTOCOL
 from sonde_agent.tunnel.helper_rules import Rules
@@ -23,8 +26,7 @@ from sonde_proto.v1 import results_pb2 as pb
 
 DEFAULT_HANDSHAKE_MS, MOST_HANDSHAKE_MS = 15_000, 120_000
 _HTTP_PORT = 80
-MOST_TASKS = 64
-MOST_TASK_MS = 3_600_000
+_USUAL_LOAD = 1_000_000_000  # of a transfer that names no bytes: control.proto
 _LARGEST_SECRET = 4096
 _LONGEST_SHOWN = 80
 
@@ -66,7 +68,7 @@ def judge(request: tunnel_pb2.OpenTunnel, rules: Rules) -> Order:
     Raises:
         Refused: the rules forbid it, or the profile can't be used.
     """
-    policy = Policy(rules.policy)
+    policy = Policy(rules.policy, time.time_ns() // 1000)
     _judge_what_is_asked(request, rules, policy)
     backends = (request.backend,) if request.backend else rules.tunnels.backends
     credential = _credential(request.credential, rules)
@@ -102,26 +104,29 @@ def _judge_what_is_asked(request: tunnel_pb2.OpenTunnel, rules: Rules, policy: P
     backends = rules.tunnels.backends
     if request.backend and backends and request.backend not in backends:
         raise Refused(pb.FAILURE_POLICY, f"tunnels.backends does not hold {_shown(request.backend)}")
-    if len(request.inside) > MOST_TASKS:
-        raise Refused(pb.FAILURE_POLICY, f"{len(request.inside)} tasks are more than {MOST_TASKS}")
+    if len(request.inside) > MOST_INSIDE:
+        raise Refused(pb.FAILURE_POLICY, f"{len(request.inside)} tasks are more than {MOST_INSIDE}")
     for task in request.inside:
-        reason = _refuse_inside(task, rules, policy)
+        reason = policy.refuse_inside(task) or _refuse_time(task)
         if reason is not None:
             raise Refused(pb.FAILURE_POLICY, f"task {_shown(task.key)}: {reason}")
+    if reason := _refuse_amount(request, rules):
+        raise Refused(pb.FAILURE_POLICY, reason)
     if request.exit_url and (reason := _refuse_exit_url(request.exit_url, policy)) is not None:
         raise Refused(pb.FAILURE_POLICY, f"exit_url: {reason}")
 
 
-def _refuse_inside(task: control_pb2.Task, rules: Rules, policy: Policy) -> str | None:
-    """Why `task` may not run in a tunnel, in words; None = it may."""
-    kind = task.WhichOneof("spec")
-    if kind == "connection":
-        return "no tunnel opens in a tunnel"
-    if not 1 <= task.timeout_ms <= MOST_TASK_MS:
-        return f"timeout_ms must be 1 to {MOST_TASK_MS}"
-    if kind == "ping" and not task.ping.host and kind in rules.policy.checks:
-        return None  # the tunnel's own gateway
-    return policy.refuse_task(task)
+def _refuse_amount(request: tunnel_pb2.OpenTunnel, rules: Rules) -> str | None:
+    """Why one tunnel may not move so much. What many tunnels move together, the agent counts."""
+    loads = [task.throughput for task in request.inside if task.HasField("throughput")]
+    asked = sum(load.max_bytes or _USUAL_LOAD for load in loads)
+    if asked > rules.limits.throughput_day:
+        return f"limits.throughput_day: one tunnel is to move {asked} bytes"
+    return beyond_limits(sum(map(cost_of, request.inside), Cost()), rules.limits)
+
+
+def _refuse_time(task: control_pb2.Task) -> str | None:
+    return None if task.timeout_ms else "timeout_ms must be at least 1"
 
 
 def _refuse_exit_url(url: str, policy: Policy) -> str | None:

@@ -4,16 +4,18 @@ The agent may be taken over and the collector may ask for anything; the helper b
 must be one that nobody but root can have written.
 """
 
+import datetime as dt
 import json
 import stat
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from attrs import evolve, field, frozen
 
-from sonde_agent.config import Credential, Limits, PolicyRules, Tunnels, Unlock
+from sonde_agent.config import Credential, PolicyRules, Tunnels, Unlock
+from sonde_agent.limits import Limits
 from sonde_agent.tunnel.capacity import tunnels_here
 from sonde_proto import toml_config
 from sonde_proto.toml_config import ConfigError
@@ -21,7 +23,14 @@ from sonde_proto.toml_config import ConfigError
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 BY_HAND = "file"
 """The name of the credential of a profile that root named on a command line."""
-_ANYWHERE = toml_config.parse({"allow": ["0.0.0.0/0", "::/0"], "files": ["/"]}, PolicyRules)
+_ANYWHERE = toml_config.parse(
+    {
+        "allow": ["0.0.0.0/0", "::/0"],
+        "files": ["/"],
+        "engines": ["http", "iperf3", "ndt7", "speedtest"],
+    },
+    PolicyRules,
+)
 
 
 @frozen
@@ -49,18 +58,36 @@ class Rules:
         """How many tunnels may be open at once."""
         return tunnels_here(self.limits.tunnels)
 
-    def policy_document(self) -> dict[str, Sequence[str] | Sequence[int]]:
-        """Give the policy as a file would hold it, for the process inside a box."""
+    def policy_document(self) -> dict[str, Any]:
+        """Give the policy for the process inside a box, to be sent as JSON; see `policy_of`."""
         policy = self.policy
         return {
             "checks": list(policy.checks),
             "deny": [str(network) for network in policy.deny],
             "allow": [str(network) for network in policy.allow],
             "deny_targets": list(policy.deny_targets),
+            "block": [
+                {
+                    "target": block.target,
+                    "reason": block.reason,
+                    **({"until": block.until.isoformat()} if block.until else {}),
+                }
+                for block in policy.block
+            ],
             "ports": list(policy.ports),
             "files": [str(file) for file in policy.files],
+            "engines": list(policy.engines),
             "rule_keys": list(policy.rule_keys),
         }
+
+
+def policy_of(document: Mapping[str, Any]) -> PolicyRules:
+    """Give the policy that `Rules.policy_document` told."""
+    blocks = [
+        {**block, "until": dt.datetime.fromisoformat(block["until"])} if "until" in block else block
+        for block in document["block"]
+    ]
+    return toml_config.parse({**document, "block": blocks}, PolicyRules)
 
 
 _TABLES = ("credential", "policy", "tunnels", "limits", "unlock")

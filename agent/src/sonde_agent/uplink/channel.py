@@ -16,7 +16,7 @@ from sonde_agent.uplink.send_errors import NEW_CONNECTION, Action
 from sonde_proto.toml_config import ConfigError
 
 KEEPALIVE_S = 10.0  # a ping after so much silence; as long again for its answer: half-open is noticed in 20 s
-_MAX_MESSAGE_BYTES = 16 << 20  # an assignment of 10 000 tasks is 2 MB
+_MAX_MESSAGE_BYTES = 8 << 20  # an assignment of 10 000 tasks is 2 MB
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
+import grpc
 import structlog
 
 from sonde_agent.spool import Diverged, Spool, SpoolError, StreamView
+from sonde_agent.uplink import calls
 from sonde_agent.uplink.backoff import Backoff, Interrupted, Renewed
 from sonde_agent.uplink.channel import Channels
 from sonde_agent.uplink.clock_exchange import ClockExchange
 from sonde_agent.uplink.narrowing import Narrowing, Sent
 from sonde_agent.uplink.send_errors import Action
 from sonde_agent.uplink.session import Identity, Session
-from sonde_proto.v1 import ingest_pb2_grpc
 
 log = structlog.get_logger()
 
@@ -84,10 +85,9 @@ class Uplink:
         acks = self.state.acks
         try:
             async with self._channels.use(lasting=True) as channel:
-                stub = ingest_pb2_grpc.IngestStub(channel)
                 while True:
                     for stream in await asyncio.to_thread(self._spool.streams):
-                        await self._serve(stub, stream)
+                        await self._serve(channel, stream)
         except Renewed:
             log.info("uplink_connects_anew", why="a new certificate is in use")
             raise
@@ -101,8 +101,8 @@ class Uplink:
             self._note(failure)
             raise failure from error
 
-    async def _serve(self, stub: "ingest_pb2_grpc.IngestAsyncStub", stream: StreamView) -> None:
-        call = stub.Stream()
+    async def _serve(self, channel: grpc.aio.Channel, stream: StreamView) -> None:
+        call = calls.stream(channel)
         session = Session(
             call=call,
             spool=self._spool,

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 import grpc
 
 from sonde_agent.spool import Chunk, Spool, StreamView
+from sonde_agent.uplink import calls
 from sonde_agent.uplink.backoff import Interrupted, interrupted
 from sonde_agent.uplink.clock_exchange import ClockExchange
 from sonde_agent.uplink.narrowing import Narrowing, Sent
 from sonde_agent.uplink.send_errors import Action
 from sonde_proto import columns
 from sonde_proto.v1 import ingest_pb2
-
-Call = grpc.aio.StreamStreamCall[ingest_pb2.Batch, ingest_pb2.Ack]
 
 HELLO_TIMEOUT_S = 30.0
 ACK_TIMEOUT_S = 120.0  # a collector whose database is away may take long; another one may be faster
@@ -24,6 +23,8 @@ LIMIT_BYTES = 1 << 20
 COALESCE_S = (
     0.2  # at most five batches a second that are not full: an ack is a COMMIT there and an fsync here
 )
+MOST_IDLE_ACKS = 100
+"""In a row that bring nothing new: a collector that sends them without end is not to keep this agent busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Session:
         acked_seq: what the collector has, as it last said.
     """
 
-    call: Call
+    call: calls.Uplink
     spool: Spool
     stream: StreamView
     identity: Identity
@@ -121,15 +122,19 @@ class Session:
                 raise Interrupted(Action.RETRY, f"no ack within {ACK_TIMEOUT_S:.0f} s") from None
 
     async def _receive(self) -> None:
+        idle = 0
         while True:
             ack = await self._read()
             if ack.acked_seq > self._sent_seq:
                 raise Interrupted(Action.RESYNC, f"acked seq {ack.acked_seq}, sent was only {self._sent_seq}")
             if ack.acked_seq <= self.acked_seq:
+                idle += 1
+                if idle > MOST_IDLE_ACKS:
+                    raise Interrupted(Action.RETRY, f"{idle} acks in a row brought nothing new")
                 continue
             # Known only to the call until it is on the disk: a failure here leaves all to the next hello.
             await asyncio.to_thread(self.spool.ack, self.stream, ack.acked_seq, ack.database_id, ack.chain)
-            self.acked_seq = ack.acked_seq
+            self.acked_seq, idle = ack.acked_seq, 0
             while self.under_way and self.under_way[0].last_seq <= ack.acked_seq:
                 self.under_way.popleft()
             self.narrowing.acked(ack.acked_seq)
@@ -184,7 +189,7 @@ class Session:
     async def _read(self) -> ingest_pb2.Ack:
         try:
             # Not `call.read()`: once a write has failed it gives nothing more of what came before.
-            answer = await anext(aiter(self.call))
+            answer = calls.read_ack(await anext(aiter(self.call)))
         except (grpc.RpcError, StopAsyncIteration):
             raise await self._ended() from None
         self.clock.add(answer.batch_sent_at_us, answer.received_at_us, answer.sent_at_us, self.wall_us())

@@ -120,6 +120,8 @@ AGENT = """\
 [policy]
 # An agent measures no loopback or private address unless its own configuration says so.
 allow = ["127.0.0.0/8", "::1/128"]
+# Nor does it open a file that a task names, but in these folders: here, the authority of the demo's edges.
+files = ["tls"]
 """
 
 

@@ -97,7 +97,7 @@ class Tunnels:
                     f"\n{file} = {toml(lab.folder / account[file])}"
                     for file in ("username_file", "password_file")
                 )
-        parts.append(unlocks.agent(self._folder, self._rule_key, lab.folder, self._truth["origin"]["world"]))
+        parts.append(unlocks.agent(self._folder, self._rule_key, lab.folder, self._truth["origin"]))
         return "\n\n".join(parts) + "\n"
 
     def launch(self, vantage: str, argv: Sequence[str | Path]) -> Launch:

@@ -38,19 +38,22 @@ Answers = Mapping[str, Mapping[str, str]]
 """Slug → what is true of it at one place."""
 
 
-def agent(folder: Path, key: str, lab: Path, world: Mapping[str, str]) -> str:
-    """Give what agent.toml says of the pack of rules in the demo's `folder`.
+def agent(folder: Path, key: str, lab: Path, origin: Mapping[str, Any]) -> str:
+    """Give what agent.toml says of the pack of rules in the demo's `folder`, and of the lab's authorities.
 
     Args:
         folder: of the demo.
         key: that the pack is signed by.
         lab: the lab's folder.
-        world: of the lab's truth: what asks it needs to know.
+        origin: of the lab's truth: what asks it needs to know.
     """
+    world = origin["world"]
     return f"""\
 [policy]
 # Who may write rules for this agent: a key that the demo made, and forgot.
 rule_keys = ["{key}"]
+# Where a task may name a file: the authority of the lab's own web servers.
+files = [{toml((lab / origin["ca"]).parent)}]
 
 [unlock]
 pack = {toml(folder / PACK)}

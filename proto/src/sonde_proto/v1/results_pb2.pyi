@@ -206,7 +206,7 @@ class _MissReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MissReason
     MISS_REASON_CREDENTIAL: _MissReason.ValueType  # 7
     """the credential was refused by its provider; its runs wait for a person"""
     MISS_REASON_BUDGET: _MissReason.ValueType  # 8
-    """the bytes of the day or the month are used up"""
+    """the agent's bytes of the day or month, or its limits on runs, echoes and bodies, are used up"""
     MISS_REASON_PAUSED: _MissReason.ValueType  # 30
     """an operator paused the vantage; one record for all its tasks"""
     MISS_REASON_TOO_SOON: _MissReason.ValueType  # 31
@@ -230,7 +230,7 @@ MISS_REASON_NO_LEASE: MissReason.ValueType  # 6
 MISS_REASON_CREDENTIAL: MissReason.ValueType  # 7
 """the credential was refused by its provider; its runs wait for a person"""
 MISS_REASON_BUDGET: MissReason.ValueType  # 8
-"""the bytes of the day or the month are used up"""
+"""the agent's bytes of the day or month, or its limits on runs, echoes and bodies, are used up"""
 MISS_REASON_PAUSED: MissReason.ValueType  # 30
 """an operator paused the vantage; one record for all its tasks"""
 MISS_REASON_TOO_SOON: MissReason.ValueType  # 31

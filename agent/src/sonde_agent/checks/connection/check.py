@@ -180,6 +180,8 @@ class _Run:
 
     async def _baseline(self, host: str) -> None:
         """Ping the server before anything goes through its tunnel."""
+        if self._context.refuse_name(host, None) is not None:
+            return  # a profile's server, which only its helper knew until now
         address = await address_of(host, self._spec.family, self._task.timeout_ms / 1000)
         if address is not None and not self._pinged:
             self.course.family = family_of(address)

@@ -18,6 +18,7 @@ from sonde_proto.v1 import control_pb2
 from sonde_proto.v1 import results_pb2 as pb
 
 MAX_THREADS = 64  # more than the default cap on concurrent runs: a run with several addresses takes several
+MAX_EDGES = 64  # of a name, whatever its owner answers
 EARLIER = 0.95
 """Our own deadline, as part of the runner's: it knows the stage, and keeps what other addresses gave."""
 
@@ -113,7 +114,7 @@ def _edges(spec: control_pb2.EndpointSpec, host: str, deadline: Deadline) -> lis
             raise Trouble(pb.FAILURE_NO_ADDRESS, f"connect_to holds no IPv{spec.family} address")
         return [(address, Resolved([address], None)) for address in addresses]
     resolved = resolve.resolve(host, spec.family, deadline)
-    return [(address, resolved) for address in resolved.addresses[: None if spec.every_address else 1]]
+    return [(address, resolved) for address in resolved.addresses[: MAX_EDGES if spec.every_address else 1]]
 
 
 def _unresolved(spec: control_pb2.EndpointSpec, end: End) -> pb.Endpoint:

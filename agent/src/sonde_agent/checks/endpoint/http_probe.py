@@ -64,6 +64,8 @@ class HttpProbe(Probe):
         self._stage = pb.STAGE_RESOLVE
         if url.host == first.host and (self._spec.connect_to or self._spec.every_address):
             return self._out.address
+        if reason := self._context.refuse_name(url.host, url.port):
+            raise Trouble(pb.FAILURE_POLICY, reason)
         found = resolve.resolve(url.host, self._spec.family, self._deadline)
         self._took("resolve_ms", found.took)
         return found.addresses[0]
