@@ -93,12 +93,19 @@ def test_all_others_stay(sessions: Sessions) -> None:
     apply, idle, busy = sessions.open("sonde-collector"), sessions.open(FROZEN), sessions.open(FROZEN)
     apply.execute("BEGIN")
     apply.execute("SELECT FROM sonde.database FOR UPDATE")
-    working = threading.Thread(target=busy.execute, args=("BEGIN; SELECT pg_sleep(3)",))
+    busy.execute("BEGIN")
+
+    def work() -> None:
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            busy.execute("SELECT pg_sleep(300)")
+
+    working = threading.Thread(target=work)
     working.start()
     for conn in (apply, idle):
         pid = conn.info.backend_pid
         eventually(lambda p=pid: sessions.silent(p), 20, "it is not silent")
     assert sessions.ended() == []
+    busy.cancel_safe()
     working.join()
     assert idle.execute("SELECT 1").fetchone() == (1,)
 
