@@ -1,3 +1,3 @@
 """What every test may ask for."""
 
-pytest_plugins = ["support.lab", "support.postgres"]
+pytest_plugins = ["support.debs", "support.lab", "support.postgres"]

@@ -98,7 +98,10 @@ PACKAGES = (
         files=(
             ("systemd/sonde-collector.service", "@units@/sonde-collector.service"),
             ("systemd/sonde-collector.sysusers", "usr/lib/sysusers.d/sonde-collector.conf"),
-            ("collector/collector.template.toml", "usr/share/doc/sonde-collector/examples/collector.toml"),
+            (
+                "collector/src/sonde_collector/collector.template.toml",
+                "usr/share/doc/sonde-collector/examples/collector.toml",
+            ),
             ("collector/fleet.template.toml", "usr/share/doc/sonde-collector/examples/fleet.toml"),
             *((f"packaging/monitoring/{name}", f"{_MONITORING}/{name}") for name in MONITORING),
         ),

@@ -1,34 +1,21 @@
-"""The packages, built once, and a machine that they are installed on."""
+"""A machine that the packages are installed on."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.debs import build
+from support.lab import network_of
 from support.machine import Machine, missing
-from support.programs import eventually
 
 from sonde_lab.lab import Lab
 
 
 @pytest.fixture(scope="session")
-def debs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """All packages, built from this tree."""
-    return build(tmp_path_factory.mktemp("debs"))
-
-
-@pytest.fixture(scope="session")
 def vantage(lab: Lab) -> Iterator[Path]:
     """The network namespace of the lab's vantage ams."""
-    keeper = lab.popen("ams", ["sleep", "infinity"])
-    netns = Path(f"/proc/{keeper.pid}/ns/net")
-    try:
-        eventually(lambda: netns.readlink() != Path("/proc/self/ns/net").readlink(), 10, "it stays here")
+    with network_of(lab, "ams") as netns:
         yield netns
-    finally:
-        keeper.kill()
-        keeper.wait()
 
 
 @pytest.fixture(scope="session")

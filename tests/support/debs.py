@@ -18,3 +18,9 @@ def build(out: Path, *options: str) -> dict[str, Path]:
         pytest.skip(done.stderr)
     assert done.returncode == 0, done.stderr
     return {file.name.split("_")[0]: file for file in out.glob("*.deb")}
+
+
+@pytest.fixture(scope="session")
+def debs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """All packages, built from this tree."""
+    return build(tmp_path_factory.mktemp("debs"))

@@ -1,5 +1,6 @@
 """One lab for each worker that runs tests with it: a virtual internet with VPN servers."""
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.programs import eventually
 
 from sonde_lab.lab import Lab, missing_programs
 
@@ -25,3 +27,16 @@ def lab() -> Iterator[Lab]:
             yield up
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def network_of(lab: Lab, vantage: str) -> Iterator[Path]:
+    """Give the file of the network namespace that a vantage is in."""
+    keeper = lab.popen(vantage, ["sleep", "infinity"])
+    netns = Path(f"/proc/{keeper.pid}/ns/net")
+    try:
+        eventually(lambda: netns.readlink() != Path("/proc/self/ns/net").readlink(), 10, "it stays here")
+        yield netns
+    finally:
+        keeper.kill()
+        keeper.wait()

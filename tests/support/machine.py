@@ -1,7 +1,7 @@
-"""A machine with systemd as its first process: this system, as if newly started, in a container of its own.
+"""A machine with systemd as its first process: this system, as if newly started, or another, in a container.
 
 What it writes goes to memory and ends with it: its root is an overlay in a mount namespace of its own, and
-all of its processes die with the one that made it. It has this system's packages, and none of its services.
+all of its processes die with the one that made it. Of this system it has the packages, and no service.
 """
 
 import contextlib
@@ -17,8 +17,9 @@ from support.programs import eventually
 
 _MEMORY = Path("/sys/fs/cgroup/memory")
 _TREES = tuple(Path("/sys/fs/cgroup", name) for name in ("systemd", "unified", ""))
+_PREFIX = "sonde-test-"
 # Two machines in one cgroup would see each other's processes in it, by no number.
-_ALONE = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL")
+ALONE = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL")
 _PROGRAMS = {"systemd-nspawn": "systemd-container", "systemd-analyze": "systemd", "unshare": "util-linux"}
 # The device is a copy: the container's first process sets modes of what it is given.
 _MAKE = """
@@ -30,12 +31,12 @@ mount -t proc proc /proc
 mkdir "$1/up" "$1/work" "$1/root" "$1/dev"
 mknod "$1/dev/tun" c 10 200
 lower=/
-if [ -n "$2" ]; then mkdir "$1/lower"; tar -xf "$2" -C "$1/lower"; lower=$1/lower; fi
+if [ -n "$2" ]; then lower=$1/lower; mkdir "$lower"; tar -xf "$2" -C "$lower"; fi
 mount -t overlay overlay -o "lowerdir=$lower,upperdir=$1/up,workdir=$1/work,volatile" "$1/root"
-rm -f "$1/root/usr/sbin/policy-rc.d" "$1"/root/etc/systemd/system/*.wants/*
+rm -f "$1/root/usr/sbin/policy-rc.d"
+[ -n "$2" ] || rm -f "$1"/root/etc/systemd/system/*.wants/*
 : >"$1/root/etc/machine-id"
-mkdir -p "$1/root/packages"
-cp -- "$3"/*.deb "$1/root/packages/"
+if [ -n "$3" ]; then mkdir -p "$1/root/packages"; cp -- "$3"/*.deb "$1/root/packages/"; fi
 shift 4
 for group; do echo 0 >"$group/cgroup.procs"; done
 exec systemd-nspawn --quiet --boot --directory="$PWD/root" --machine="sonde-$$" --register=no --keep-unit \
@@ -53,12 +54,12 @@ class Machine:
 
     Args:
         folder: empty, for its mounts.
-        packages: a folder of .deb files; the machine sees them in /packages.
+        packages: a folder of .deb files, which the machine sees in /packages; None: none.
         netns: a file of the network namespace that it is in.
-        system: a tar of another root than this system's.
+        system: a tar of another root than this system's, with the services that it has.
     """
 
-    def __init__(self, folder: Path, packages: Path, netns: Path, system: Path | None = None) -> None:
+    def __init__(self, folder: Path, packages: Path | None, netns: Path, system: Path | None = None) -> None:
         self._folder, self._packages, self._netns, self._system = folder, packages, netns, system
         self._process: subprocess.Popen[bytes] | None = None
         self.leader = 0
@@ -66,11 +67,13 @@ class Machine:
 
     def __enter__(self) -> Self:
         log = self._folder.with_suffix(".log")
-        own = [self._group(tree) for tree in _TREES if (tree / "cgroup.procs").exists()]
-        arguments = (self._folder, self._system or "", self._packages, self._netns, *own)
+        trees = [tree for tree in _TREES if (tree / "cgroup.procs").exists()]
+        _sweep(trees)
+        own = [self._group(tree) for tree in trees]
+        arguments = (self._folder, self._system or "", self._packages or "", self._netns, *own)
         with log.open("wb") as out:
             self._process = subprocess.Popen(
-                [*_ALONE, "sh", "-c", _MAKE, "sh", *arguments],
+                [*ALONE, "sh", "-c", _MAKE, "sh", *arguments],
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -157,7 +160,7 @@ class Machine:
     def _group(self, tree: Path) -> Path:
         """Make a cgroup of ours in a hierarchy of this host's; it goes with the machine."""
         # The same name in every hierarchy: systemd looks its own up in one, and uses it in the other.
-        group = tree / f"sonde-test-{os.getpid()}-{self._folder.name}"
+        group = tree / f"{_PREFIX}{os.getpid()}-{self._folder.name}"
         group.mkdir()
         self._groups.append(group)
         return group
@@ -178,6 +181,13 @@ class Machine:
 
 def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _sweep(trees: list[Path]) -> None:
+    """Remove the cgroups of those who were killed; nothing is in them any more."""
+    for group in [group for tree in trees for group in tree.glob(f"{_PREFIX}*")]:
+        if not Path("/proc", group.name.removeprefix(_PREFIX).partition("-")[0]).exists():
+            _is_gone(group)
 
 
 def _is_gone(group: Path) -> bool:

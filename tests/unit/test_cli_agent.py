@@ -80,6 +80,17 @@ def test_a_bad_configuration_is_two_with_a_line_for_each_mistake(
     ]
 
 
+def test_check_config_tells_mistakes_and_runs_nothing(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """0 and one line where there are none; 2 and each mistake where there are."""
+    assert main(["run", "--check-config", "--config", str(config)]) == 0
+    assert capsys.readouterr().out == f"{config}: no mistake\n"
+    config.write_text('collector = "192.0.2.1:1"\nvantage = "v"\n')
+    assert main(["run", "--check-config", "--config", str(config)]) == 2
+    assert "plain text never leaves it" in capsys.readouterr().err
+
+
 def test_spool_says_what_waits(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """For a person in lines, for a program in JSON; both of what is on the disk."""
     assert main(["spool", "--config", str(config)]) == 0

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sonde_collector.cli import main
 from sonde_collector.config import CollectorConfig, find_config, load_config
 from sonde_collector.config_rules import is_local
 from sonde_collector.inventory.fleet_file import Fleet, load_fleet
@@ -26,9 +27,23 @@ def test_every_mistake_is_told_at_once(case: Path) -> None:
 
 def test_the_templates_are_valid() -> None:
     """Both commented templates can be used as they are."""
-    config = load_config(ROOT / "collector/collector.template.toml")
+    config = load_config(ROOT / "collector/src/sonde_collector/collector.template.toml")
     assert config.database.url == "embedded:"
     assert load_fleet(ROOT / "collector/fleet.template.toml") != Fleet()
+
+
+def test_check_config_tells_mistakes_and_serves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """0 and one line where there are none; 2 and each mistake where there are."""
+    file = tmp_path / "collector.toml"
+    file.write_text('state_dir = "state"\n[database]\nurl = "embedded:"\n')
+    assert main(["--config", str(file), "serve", "--check-config"]) == 0
+    assert capsys.readouterr().out == f"{file}: no mistake\n"
+    file.write_text('state_dir = "state"\n[database]\nurl = "embedded:"\n[ingest]\nwriters = 0\n')
+    assert main(["--config", str(file), "serve", "--check-config"]) == 2
+    assert "ingest.writers" in capsys.readouterr().err
+    assert not (tmp_path / "state").exists()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ _RUN_EXAMPLES = """\
 examples:
   sonde-agent run --config /etc/sonde/agent.toml
   sonde-agent run --template > agent.toml     a commented configuration to begin with
+  sonde-agent run --check-config              tell the mistakes of agent.toml; exit 2 if any
 """
 _CHECK_EXAMPLES = """\
 examples:
@@ -55,8 +56,8 @@ examples:
 
 _ENROLL_EXAMPLES = """\
 examples:
-  sonde-agent enroll --collector collector.example.com:7444 --token TOKEN
-  sonde-agent enroll --collector collector.example.com:7444 --token-file - --config agent.toml --write
+  sonde-agent enroll --collector collector.example.com --token-file - --write     and agent.toml with it
+  sonde-agent enroll --collector collector.example.com:7444 --token TOKEN --config agent.toml
   TOKEN is what `sonde-collector agents token VANTAGE` prints: good for one enrolment of that vantage
 """
 _RENEW_EXAMPLES = """\
@@ -140,7 +141,9 @@ def _parser(*, wants_check: bool) -> argparse.ArgumentParser:
 
     run = _command(commands, "run", "be the agent: the service", _RUN_EXAMPLES)
     _config_option(run)
-    run.add_argument("--template", action="store_true", help="print a commented agent.toml and end")
+    only = run.add_mutually_exclusive_group()
+    only.add_argument("--template", action="store_true", help="print a commented agent.toml and end")
+    only.add_argument("--check-config", action="store_true", help="only read agent.toml, tell its mistakes")
     run.set_defaults(command=_run)
 
     check = _command(commands, "check", "measure once, by hand, without a collector", _CHECK_EXAMPLES)
@@ -181,15 +184,19 @@ def _add_identity(commands: _Commands) -> None:
     enroll.add_argument(
         "--collector",
         required=True,
-        metavar="HOST:PORT",
-        help="the collector's enrolment port ([enroll] listen)",
+        metavar="HOST[:PORT]",
+        help="the collector, and its enrolment port ([enroll] listen) where that is not 7444",
     )
     given = enroll.add_mutually_exclusive_group(required=True)
     given.add_argument("--token", metavar="TOKEN", help="it shows in the list of processes meanwhile")
     given.add_argument(
         "--token-file", type=Path, metavar="FILE", help='a file that holds it; "-": standard input'
     )
-    enroll.add_argument("--write", action="store_true", help="add [tls] to agent.toml, unless it has one")
+    enroll.add_argument(
+        "--write",
+        action="store_true",
+        help="add [tls] to agent.toml, unless it has one; make it, where there is none",
+    )
     enroll.add_argument("--json", action="store_true", help="for programs")
     enroll.set_defaults(command=_enroll)
 

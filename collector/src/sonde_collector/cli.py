@@ -1,6 +1,7 @@
 """argv to exit codes: 0 done, 1 failed, 2 bad usage or a file with mistakes. No traceback reaches a user."""
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -36,6 +37,7 @@ from sonde_collector.commands.output import complain
 from sonde_collector.commands.parsers import add_config
 from sonde_collector.config import find_config, load_config
 from sonde_collector.db.errors import DatabaseError
+from sonde_collector.owner import become_owner
 from sonde_collector.pki.authority import PkiError
 from sonde_collector.pki.book import UnknownVantage
 from sonde_proto.toml_config import ConfigError
@@ -54,7 +56,8 @@ def parser() -> argparse.ArgumentParser:
     """Give the parser of all commands."""
     main_parser = argparse.ArgumentParser(
         prog="sonde-collector",
-        description="Takes results from agents into PostgreSQL; keeps inventory and plans.",
+        description="Takes results from agents into PostgreSQL; keeps inventory and plans. Started by root, "
+        "a command runs as the user whose the state directory is.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -92,8 +95,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
     args = parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _leave)
+    became = ""
     try:
         config = None if args.standalone else load_config(find_config(args.config))
+        became = become_owner(config.state_dir) if config else ""
         code: int = args.run(config, args)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -105,7 +110,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
-        return _explain(error)
+        code = _explain(error)
+        if became and os.strerror(errno.EACCES) in str(error):
+            complain(f"sonde-collector: this ran as {became}, whose the state directory is")
     return code
 
 

@@ -1,11 +1,12 @@
 """`sonde-agent enroll` and `renew`: this host's key, and the certificates for it."""
 
 import argparse
+import errno
 import os
-import secrets
 import sys
 import tomllib
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,8 +21,11 @@ from sonde_agent.identity.requests import EnrolError
 from sonde_agent.identity.terms import moment
 from sonde_proto import toml_config
 from sonde_proto.enrolment import Token
+from sonde_proto.toml_edit import with_values, write_whole
 
 _LONGEST_TOKEN = 400
+_PLACE = Path("/etc/sonde/agent.toml")
+_RESULTS, _ENROLMENT = 7443, 7444  # the collector's ports, where nothing else is said
 
 
 @attrs.frozen
@@ -36,12 +40,11 @@ class _Settings:
 def enroll(args: argparse.Namespace) -> int:
     """Get this host's first certificate, or one in place of what is there."""
     token = _token(args)
-    try:
-        config.split_address(args.collector)
-    except ValueError as error:
-        raise toml_config.ConfigError([f"--collector {error}"]) from None
-    path = _path(args.config)
-    document = _document(path) if path else {}
+    desk = _address(args.collector)
+    path = _path(args.config, write=args.write)
+    is_new = args.write and path is not None and not path.exists()
+    text = _new(desk, token.vantage) if is_new else _text(path)
+    document = _document(text, path)
     settings = _settings(document, path)
     if settings.vantage is not None and settings.vantage != token.vantage:
         raise EnrolError(
@@ -49,22 +52,24 @@ def enroll(args: argparse.Namespace) -> int:
             "nothing was sent"
         )
     files = IdentityFiles(settings.state_dir.absolute())
-    until_us = calls.enroll(Desk(args.collector, settings.proxy), token, files)
-    lines = files.lines(args.collector)
-    written = path is not None and args.write and "tls" not in document
-    if path is not None and written:
-        _append(path, lines)
+    write_to = path if args.write and "tls" not in document else None
+    if write_to is not None:  # whether it can be, before the token is used up
+        text = _with_tls(text, files, desk, write_to)
+    until_us = calls.enroll(Desk(desk, settings.proxy), token, files)
+    if write_to is not None:
+        write_whole(write_to, text)
     if args.json:
         facts = {
             "vantage": token.vantage,
             "until": moment(until_us),
-            "config": str(path) if written else None,
+            "config": str(write_to) if write_to else None,
         }
         say_json(facts | {name: str(getattr(files, name)) for name in ("ca", "cert", "key")})
         return 0
     say(f"enrolled as {token.vantage}: {files.cert}, until {moment(until_us)}; a running agent renews it")
-    if written:
-        say(f"{path} has these lines now:\n\n{lines}")
+    lines = files.lines(desk)
+    if write_to is not None:
+        say(f"{path} {'is made of the template, with' if is_new else 'has'} these lines now:\n\n{lines}")
     elif "tls" in document and document["tls"] == tomllib.loads(lines)["tls"]:
         say(f"{path} has its lines already")
     else:
@@ -104,22 +109,60 @@ def _token(args: argparse.Namespace) -> Token:
         raise toml_config.ConfigError([f"the token {error}"]) from None
 
 
-def _path(given: Path | None) -> Path | None:
+def _address(given: str) -> str:
+    """Give host and port of enrolment; the port may be left out."""
+    try:
+        config.split_address(given)
+    except ValueError as error:
+        address = f"[{given}]:{_ENROLMENT}" if given.count(":") > 1 else f"{given}:{_ENROLMENT}"
+        try:
+            config.split_address(address)
+        except ValueError:
+            raise toml_config.ConfigError([f"--collector {error}"]) from None
+        return address
+    return given
+
+
+def _path(given: Path | None, *, write: bool) -> Path | None:
+    """Give agent.toml, the one that the service reads where there is none yet and it shall be written."""
     if given is not None:
         return given
     try:
         return config.find(None)
     except toml_config.ConfigError:
-        return None
+        return _PLACE if write else None
 
 
-def _document(path: Path) -> Mapping[str, Any]:
+def _new(desk: str, vantage: str) -> str:
+    """Give an agent.toml for a host that has none: the template, with its collector and vantage."""
+    template = resources.files("sonde_agent").joinpath("agent.template.toml").read_text(encoding="utf-8")
+    host = desk.rpartition(":")[0]
+    return with_values(template, "", {"collector": f"{host}:{_RESULTS}", "vantage": vantage})
+
+
+def _text(path: Path | None) -> str:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return path.read_text(encoding="utf-8-sig") if path else ""
     except OSError as error:
         raise toml_config.ConfigError([error.strerror or str(error)], path) from None
+
+
+def _document(text: str, path: Path | None) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(text)
     except ValueError as error:
         raise toml_config.ConfigError([f"is no TOML: {error}"], path) from None
+
+
+def _with_tls(text: str, files: IdentityFiles, desk: str, path: Path) -> str:
+    """Give agent.toml with its new table, once it is certain that it can be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise EnrolError(f"{path} can't be written: {error.strerror}; nothing was sent") from None
+    return with_values(text, "tls", files.values(desk))
 
 
 def _settings(document: Mapping[str, Any], path: Path | None) -> _Settings:
@@ -128,14 +171,3 @@ def _settings(document: Mapping[str, Any], path: Path | None) -> _Settings:
         return toml_config.parse(read, _Settings, path.absolute().parent if path else None)
     except toml_config.ConfigError as error:
         raise toml_config.ConfigError(error.messages, path) from None
-
-
-def _append(path: Path, lines: str) -> None:
-    """Add a table to agent.toml; whoever reads it meanwhile sees the old file or the new one."""
-    text, stat = path.read_text(encoding="utf-8"), path.stat()
-    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    scratch.write_text(f"{text.rstrip()}\n\n{lines}\n", encoding="utf-8")
-    scratch.chmod(stat.st_mode & 0o7777)
-    if os.geteuid() == 0:
-        os.chown(scratch, stat.st_uid, stat.st_gid)
-    scratch.replace(path)

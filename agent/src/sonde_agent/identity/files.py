@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sonde_proto.toml_edit import with_values
+
 NAME = "identity"
 _PREFIX = f".{NAME}-"
 
@@ -67,9 +69,13 @@ class IdentityFiles:
             if old != folder:
                 shutil.rmtree(old, ignore_errors=True)
 
+    def values(self, enroll: str) -> dict[str, str]:
+        """Give what [tls] of agent.toml says of them, and of where they are renewed."""
+        return {"ca": str(self.ca), "cert": str(self.cert), "key": str(self.key), "enroll": enroll}
+
     def lines(self, enroll: str) -> str:
-        """Give what agent.toml says of them."""
-        return f'[tls]\nca = "{self.ca}"\ncert = "{self.cert}"\nkey = "{self.key}"\nenroll = "{enroll}"'
+        """Give the same as agent.toml has it."""
+        return with_values("", "tls", self.values(enroll)).rstrip()
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:

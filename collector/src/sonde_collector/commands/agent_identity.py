@@ -1,13 +1,14 @@
 """`agents token`, `revoke`, `unrevoke`: who may become an agent, and who may not be one any more."""
 
 import argparse
+import sys
 
 from sonde_collector.commands.output import complain, say, say_json
 from sonde_collector.commands.parsers import Subparsers, add, duration, printable
 from sonde_collector.config import CollectorConfig
 from sonde_collector.db.pool import open_database
 from sonde_collector.pki import book
-from sonde_collector.pki.authority import PkiError
+from sonde_collector.pki.authority import PkiError, names_of, read_certificates
 from sonde_collector.pki.port import signer
 from sonde_proto.enrolment import VANTAGE, Token, fingerprint
 from sonde_proto.units import format_duration
@@ -24,7 +25,8 @@ def register(actions: Subparsers) -> None:
         examples=(
             "sonde-collector agents token ams1",
             "sonde-collector agents token ams1 --for 15m > ams1.token",
-            "sonde-agent enroll --collector collector.example.com:7444 --token-file ams1.token",
+            "sonde-collector agents token ams1 | ssh root@ams1.example.com \\",
+            "    sonde-agent enroll --collector collector.example.com --token-file - --write",
         ),
     )  # fmt: skip
     make.add_argument("vantage", metavar="VANTAGE", help="its code in the fleet file")
@@ -72,10 +74,11 @@ def token(config: CollectorConfig, args: argparse.Namespace) -> int:
         say_json(facts | {"ca_sha256": fingerprint(made.ca_sha256)})
         return 0
     say(made.write())
-    port = config.enroll.listen.rpartition(":")[2]
+    if not sys.stdout.isatty():
+        return 0
     complain(
         f'for vantage "{args.vantage}", once, within {format_duration(round(args.for_s))}. On its host:\n'
-        f"  sonde-agent enroll --collector HOST:{port} --token TOKEN"
+        f"  sonde-agent enroll --collector {_reached_at(config)} --token TOKEN --write"
     )
     return 0
 
@@ -106,3 +109,11 @@ def unrevoke(config: CollectorConfig, args: argparse.Namespace) -> int:
         return 1
     say(f"{args.vantage} is accepted again")
     return 0
+
+
+def _reached_at(config: CollectorConfig) -> str:
+    """Give where agents enrol, by the first name of the collector's certificate."""
+    host, port = "HOST", config.enroll.listen.rpartition(":")[2]
+    if (cert := config.grpc.tls_cert) is not None:
+        host = next(iter(names_of(read_certificates(cert.read_bytes(), str(cert))[0])), host)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

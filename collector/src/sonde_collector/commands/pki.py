@@ -3,6 +3,8 @@
 import argparse
 import datetime as dt
 import socket
+import tomllib
+from importlib import resources
 from pathlib import Path
 
 from cryptography.hazmat.primitives import hashes
@@ -11,8 +13,13 @@ from sonde_collector.commands.output import say, say_json
 from sonde_collector.commands.parsers import Subparsers, add_config, add_standalone
 from sonde_collector.config import find_config, load_config
 from sonde_collector.pki import authority as pki
+from sonde_collector.pki import settings
 from sonde_collector.pki.folder import Folder
 from sonde_proto.enrolment import fingerprint
+from sonde_proto.toml_config import ConfigError
+from sonde_proto.toml_edit import write_whole
+
+_PLACE = Path("/etc/sonde/collector.toml")
 
 
 def register(commands: Subparsers) -> None:
@@ -20,7 +27,7 @@ def register(commands: Subparsers) -> None:
     parser = add_standalone(
         commands, "pki", show, "the authority that signs agents' certificates, and the collector's own",
         examples=(
-            "sonde-collector pki init --name collector.example.com",
+            "sonde-collector pki init --name collector.example.com --write",
             "sonde-collector pki init --dir pki --ca-cert ca.pem --ca-key ca.key --address 192.0.2.1",
             "sonde-collector pki show",
             "sonde-collector pki renew --name collector.example.com    before its certificate ends",
@@ -33,7 +40,14 @@ def register(commands: Subparsers) -> None:
     actions = parser.add_subparsers(title="commands", metavar="COMMAND")
     make = add_standalone(
         actions, "init", init, "make what is missing; what is there is never overwritten",
-        examples=("sonde-collector pki init --name collector.example.com --address 192.0.2.1",),
+        examples=(
+            "sonde-collector pki init --name collector.example.com --address 192.0.2.1",
+            "sonde-collector pki init --name collector.example.com --write    and collector.toml with it",
+        ),
+    )  # fmt: skip
+    make.add_argument(
+        "--write", action="store_true",
+        help=f"put its lines into collector.toml; where there is none, make {_PLACE}",
     )  # fmt: skip
     make.add_argument("--ca-cert", type=Path, metavar="FILE", help="bring an authority: its certificate, PEM")
     make.add_argument(
@@ -63,7 +77,34 @@ def register(commands: Subparsers) -> None:
 
 def init(args: argparse.Namespace) -> int:
     """Make it."""
-    folder, own = _folder(args), None
+    if args.write:
+        return _init_and_write(args)
+    _make(_folder(args), args)
+    return _show(_folder(args), json=args.json)
+
+
+def _init_and_write(args: argparse.Namespace) -> int:
+    path = _config_place(args)
+    if path.exists():
+        folder, text = _folder(args), path.read_text(encoding="utf-8")
+    else:
+        text = resources.files("sonde_collector").joinpath("collector.template.toml").read_text("utf-8")
+        state_dir = path.absolute().parent / tomllib.loads(text)["state_dir"]
+        folder = Folder((args.dir or state_dir / "pki").absolute())
+    text = settings.written_into(text, folder, path)  # whether it can be, before anything is made
+    _make(folder, args)
+    write_whole(path, text)
+    if not args.json:
+        said = tomllib.loads(text)
+        say(
+            f"wrote {path}: agents connect to {', '.join(said['grpc']['listen'])}, and enrol at "
+            f"{said['enroll']['listen']}\n"
+        )
+    return _show(folder, json=args.json, lines=False)
+
+
+def _make(folder: Folder, args: argparse.Namespace) -> None:
+    own = None
     if (args.ca_cert is None) != (args.ca_key is None):
         raise pki.PkiError("--ca-cert and --ca-key go together")
     if args.ca_cert is not None:
@@ -76,7 +117,6 @@ def init(args: argparse.Namespace) -> int:
         if args.names and folder.cert not in made and set(args.names) - set(held):
             say(f"{folder.cert} is for {', '.join(held)}: `sonde-collector pki renew --name …` makes another")
         say()
-    return _show(folder, json=args.json)
 
 
 def renew(args: argparse.Namespace) -> int:
@@ -92,7 +132,7 @@ def show(args: argparse.Namespace) -> int:
     return _show(_folder(args), json=args.json)
 
 
-def _show(folder: Folder, *, json: bool) -> int:
+def _show(folder: Folder, *, json: bool, lines: bool = True) -> int:
     if not folder.ca_cert.exists():
         raise pki.PkiError(f"there is no authority in {folder.path}: `sonde-collector pki init` makes one")
     authority = pki.read_certificates(folder.ca_cert.read_bytes(), str(folder.ca_cert))[0]
@@ -115,19 +155,8 @@ def _show(folder: Folder, *, json: bool) -> int:
     say(f"            SHA-256 {sha256}")
     days = (certificate.not_valid_after_utc - dt.datetime.now(dt.UTC)).days
     say(f"collector   {', '.join(names)}, until {certificate.not_valid_after_utc:%Y-%m-%d} ({days} days)")
-    say(f"""
-For collector.toml:
-
-[grpc]
-listen = ["0.0.0.0:7443"]
-tls_cert = "{folder.cert}"
-tls_key = "{folder.key}"
-client_ca = "{folder.ca_cert}"
-
-[enroll]
-listen = "0.0.0.0:7444"
-ca_cert = "{folder.ca_cert}"
-ca_key = "{folder.ca_key}\"""")
+    if lines:
+        say(f"\nFor collector.toml:\n\n{settings.as_text(folder).rstrip()}")
     return 0
 
 
@@ -135,6 +164,13 @@ def _folder(args: argparse.Namespace) -> Folder:
     if args.dir is not None:
         return Folder(args.dir.absolute())
     return Folder(load_config(find_config(args.config)).state_dir / "pki")
+
+
+def _config_place(args: argparse.Namespace) -> Path:
+    try:
+        return find_config(args.config)
+    except ConfigError:  # there is none: the one that the service reads
+        return _PLACE
 
 
 def _names(args: argparse.Namespace) -> list[str]:

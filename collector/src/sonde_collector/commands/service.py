@@ -5,7 +5,7 @@ import argparse
 from sonde_collector import app, log
 from sonde_collector.commands.output import say, say_json
 from sonde_collector.commands.parsers import Subparsers, add
-from sonde_collector.config import CollectorConfig
+from sonde_collector.config import CollectorConfig, find_config
 from sonde_collector.db.adopt import adopt
 from sonde_collector.db.migrate import migrate, pending
 from sonde_collector.db.pool import open_database
@@ -13,18 +13,24 @@ from sonde_collector.db.pool import open_database
 
 def register(commands: Subparsers) -> None:
     """Add the parsers."""
-    add(
+    serving = add(
         commands,
         "serve",
         serve,
         "take results from agents: gRPC, health and metrics",
-        examples=("sonde-collector serve --config collector.toml",),
+        examples=(
+            "sonde-collector serve --config collector.toml",
+            "sonde-collector serve --check-config    tell the mistakes of collector.toml; exit 2 if any",
+        ),
         detail=(
             "An embedded database is migrated at start. A postgresql:// one is not: a schema that agents, "
             "other collectors and websites share changes when its operator says so, "
             "by `sonde-collector migrate`."
         ),
         json=False,
+    )
+    serving.add_argument(
+        "--check-config", action="store_true", help="only read collector.toml, tell its mistakes"
     )
     parser = add(
         commands,
@@ -44,8 +50,11 @@ def register(commands: Subparsers) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, change nothing")
 
 
-def serve(config: CollectorConfig, _: argparse.Namespace) -> int:
-    """Run the service."""
+def serve(config: CollectorConfig, args: argparse.Namespace) -> int:
+    """Run the service, or say that its configuration has no mistake: those end every command."""
+    if args.check_config:
+        say(f"{find_config(args.config)}: no mistake")
+        return 0
     log.configure()
     app.serve(config)
     return 0

@@ -1,5 +1,6 @@
 -- name: status_agents
--- One row a vantage that is active or has spoken. lag_s: age of the oldest result that waits on the agent.
+-- One row a vantage that is active or has spoken. lag_s: age of the oldest result that waits on the agent;
+-- rejected: its results that were set aside and are still kept. connected_at: since when it can send results.
 SELECT p.code AS vantage, coalesce(p.is_active, false) AS active, a.version, a.revision, s.revision AS assigned,
   a.last_seen, extract(epoch FROM now() - a.last_seen)::float8 AS silent_s, a.started_at, a.ready, a.reason,
   a.clock_offset_ms::float8 AS clock_offset_ms, a.spool_rows, a.spool_bytes,
@@ -7,7 +8,8 @@ SELECT p.code AS vantage, coalesce(p.is_active, false) AS active, a.version, a.r
   concat_ws('; ', nullif(a.last_error, ''), m.limited) AS last_error, a.capabilities, a.refused, a.collector,
   u.probe_id IS NOT NULL AS paused, u.until_at AS paused_until, u.reason AS pause_reason,
   c.not_after AS certificate_until,
-  extract(epoch FROM c.not_after - now())::float8 AS certificate_left_s, r.reason AS revoked
+  extract(epoch FROM c.not_after - now())::float8 AS certificate_left_s, r.reason AS revoked,
+  coalesce(x.rejected, 0) AS rejected, d.connected_at
 FROM probe_locations p
 LEFT JOIN sonde.agents a ON a.probe_id = p.id
 LEFT JOIN sonde.assignments s ON s.probe_id = p.id
@@ -20,6 +22,14 @@ LEFT JOIN LATERAL (
 ) AS m ON true
 LEFT JOIN sonde.paused u ON u.probe_id = p.id
 LEFT JOIN sonde.revocations r ON r.probe_id = p.id AND (c.issued_at IS NULL OR c.issued_at <= r.revoked_at)
+LEFT JOIN (
+  SELECT s.probe_id, count(*) AS rejected
+  FROM sonde.rejected_results JOIN sonde.streams s ON s.id = stream_id
+  GROUP BY s.probe_id
+) AS x ON x.probe_id = p.id
+LEFT JOIN (
+  SELECT probe_id, max(connected_at) AS connected_at FROM sonde.streams GROUP BY probe_id
+) AS d ON d.probe_id = p.id
 WHERE p.is_active OR a.last_seen > now() - interval '1 day'
 ORDER BY p.code;
 
