@@ -58,6 +58,40 @@ class Journal:
         return taken
 
 
+class Exchange:
+    """A call as words and answers; one read is always under way: only that tells when the call has ended."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._reading = asyncio.ensure_future(call.read())
+
+    async def answer(self, message: Any) -> Any:
+        """Say something, and give what is answered.
+
+        Raises:
+            Interrupted: the call has ended.
+        """
+        try:
+            await self._call.write(message)
+            answer = await self._reading
+        except (grpc.RpcError, asyncio.InvalidStateError):
+            answer = grpc.aio.EOF
+        if answer is grpc.aio.EOF:
+            raise interrupted(await self._call.code(), await self._call.details())
+        self._reading = asyncio.ensure_future(self._call.read())
+        return answer
+
+    async def pause(self, seconds: float) -> None:
+        """Wait; less where the call ends."""
+        await asyncio.wait({self._reading}, timeout=max(seconds, 0))
+
+    def cancel(self) -> None:
+        """End it."""
+        self._reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._reading.cancel()
+        self._call.cancel()
+
+
 class Agent:
     """One agent.
 
@@ -97,11 +131,11 @@ class Agent:
     async def _watch(self) -> NoReturn:
         try:
             async with self._channels.use(lasting=True) as channel:
-                call = control_pb2_grpc.ControlStub(channel).Watch()
+                exchange = Exchange(control_pb2_grpc.ControlStub(channel).Watch())
                 try:
-                    await self._speak(call, _ended(call))
+                    await self._speak(exchange)
                 finally:
-                    call.cancel()
+                    exchange.cancel()
         except Interrupted as error:
             self._note("watch", error)
             if self.watching:
@@ -109,29 +143,29 @@ class Agent:
             self.watching = False
             raise
 
-    async def _speak(self, call: Any, ended: asyncio.Event) -> NoReturn:
+    async def _speak(self, exchange: Exchange) -> NoReturn:
         while True:
             state = control_pb2.AgentState(
                 vantage=self._vantage, agent_version="0.1.0", instance=self._instance, ready=True,
                 database_id=self._has[0], revision=self._has[1], sent_at_us=_now_us(),
                 spool_rows=self.made - self.acked,
             )  # fmt: skip
-            answer = await _exchanged(call, state)
+            answer = await exchange.answer(state)
             self._has = (answer.database_id, answer.revision)
             if not self.watching:
                 self.watching = True
                 self._watching_s = time.monotonic()
                 self._journal.assigned.append(self._watching_s)
-            await _pause(ended, _STATE_EVERY_S)
+            await exchange.pause(_STATE_EVERY_S)
 
     async def _stream(self) -> NoReturn:
         try:
             async with self._channels.use(lasting=True) as channel:
-                call = ingest_pb2_grpc.IngestStub(channel).Stream()
+                exchange = Exchange(ingest_pb2_grpc.IngestStub(channel).Stream())
                 try:
-                    await self._deliver(call, _ended(call))
+                    await self._deliver(exchange)
                 finally:
-                    call.cancel()
+                    exchange.cancel()
         except Interrupted as error:
             self._note("stream", error)
             if self.streaming:
@@ -139,12 +173,12 @@ class Agent:
             self.streaming = False
             raise
 
-    async def _deliver(self, call: Any, ended: asyncio.Event) -> NoReturn:
+    async def _deliver(self, exchange: Exchange) -> NoReturn:
         hello = ingest_pb2.Batch(
             vantage=self._vantage, epoch=self._epoch, instance=self._instance, first_seq=self.acked,
             chain=self._chain, agent_version="0.1.0", sent_at_us=_now_us(),
         )  # fmt: skip
-        self._take(await _exchanged(call, hello))
+        self._take(await exchange.answer(hello))
         self.streaming, self._streaming_s = True, time.monotonic()
         self._journal.greeted.append(self._streaming_s)
         while True:
@@ -154,9 +188,9 @@ class Agent:
             while self._waiting:
                 began = time.monotonic()
                 self._waiting[0].sent_at_us = _now_us()
-                self._take(await _exchanged(call, self._waiting[0]))
+                self._take(await exchange.answer(self._waiting[0]))
                 self._journal.ack_ms.append((time.monotonic() - began) * 1000)
-            await _pause(ended, BATCH_EVERY_S if self.resting else self._due_in_s())
+            await exchange.pause(BATCH_EVERY_S if self.resting else self._due_in_s())
 
     def _due_in_s(self) -> float:
         return self._next_s - time.monotonic()
@@ -191,30 +225,6 @@ class Agent:
 
     def _note(self, what: str, error: Interrupted) -> None:
         self._journal.ended[f"{what}: {error}"[:160]] += 1
-
-
-def _ended(call: Any) -> asyncio.Event:
-    ended = asyncio.Event()
-    call.add_done_callback(lambda _: ended.set())
-    return ended
-
-
-async def _pause(ended: asyncio.Event, seconds: float) -> None:
-    """Returns early when the call has ended: the next exchange says how."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await ended.wait()
-
-
-async def _exchanged(call: Any, message: Any) -> Any:
-    try:
-        await call.write(message)
-        answer = await call.read()
-    except (grpc.RpcError, asyncio.InvalidStateError):
-        answer = grpc.aio.EOF
-    if answer is grpc.aio.EOF:
-        raise interrupted(await call.code(), await call.details())
-    return answer
 
 
 def _now_us() -> int:
