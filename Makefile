@@ -11,8 +11,8 @@ APT_LAB := charon-systemd dnsmasq-base gcc iperf3 iproute2 iputils-ping libc6-de
 	wireguard-go wireguard-tools
 # Debian's npm brings three hundred packages: only where none is there yet.
 APT_NODE := $(shell command -v npm >/dev/null || echo nodejs npm)
-APT_TEST := $(APT_LAB) $(APT_NODE) binutils curl faketime lintian pgbouncer postgresql systemd systemd-container \
-	tcpdump
+APT_TEST := $(APT_LAB) $(APT_NODE) binutils curl faketime haproxy lintian mmdebstrap openssh-client openssh-server \
+	pgbouncer postgresql prometheus python3-apt systemd systemd-container tcpdump
 APT_DEB := binutils python3
 APT_BENCH := $(APT_LAB) fping prometheus-blackbox-exporter tcpdump
 
