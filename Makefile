@@ -12,7 +12,7 @@ APT_LAB := charon-systemd dnsmasq-base gcc iperf3 iproute2 iputils-ping libc6-de
 # Debian's npm brings three hundred packages: only where none is there yet.
 APT_NODE := $(shell command -v npm >/dev/null || echo nodejs npm)
 APT_TEST := $(APT_LAB) $(APT_NODE) binutils curl faketime haproxy lintian mmdebstrap openssh-client openssh-server \
-	pgbouncer postgresql prometheus python3-apt systemd systemd-container tcpdump
+	pgbouncer postgresql prometheus systemd systemd-container tcpdump
 APT_DEB := binutils python3
 APT_BENCH := $(APT_LAB) fping prometheus-blackbox-exporter tcpdump
 
@@ -32,7 +32,7 @@ test: $(READY) apt-test lint ## everything but the soak, with real PostgreSQL; <
 	@packaging/test.sh $(BIN)/pytest $(WORKERS)
 
 test-fast: $(READY) ## unit and property tests: no root, no apt, < 60 s
-	@$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup tests/unit
+	@$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup -m "not soak" tests/unit
 
 soak: $(READY) apt-test ## the long counts: 1000 rounds of faults
 	@$(BIN)/pytest -m soak --timeout 0

@@ -101,7 +101,8 @@ def test_a_broken_version_stops_in_the_first_ring(site: Site) -> None:
         "update", sonde_agent_package=str(site.broken), sonde_agent_started_timeout_s=3
     )
     assert not played.well
-    (message,) = (line for line in played.text.splitlines() if line.startswith("[ERROR]"))
+    message = played.errors[-1]
+    assert len(played.errors) == 1, played.errors
     for part in (
         "one: sonde-agent does not start",
         "deliberately broken",

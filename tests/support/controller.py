@@ -46,6 +46,11 @@ class Played:
         return {host: int(changed) for host, changed, *_ in _RECAP.findall(self.text)}
 
     @property
+    def errors(self) -> list[str]:
+        """The messages of tasks that failed."""
+        return [line for line in self.text.splitlines() if line.startswith("[ERROR]")]
+
+    @property
     def well(self) -> bool:
         """Whether it reached the end on every host."""
         return self.code == 0

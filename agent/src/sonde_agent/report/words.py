@@ -53,6 +53,7 @@ NOTES = {
     Quality.RATE_CAPPED: "the transfer was held at the rate cap",
     Quality.EXIT_UNKNOWN: "nobody was asked by which address the world sees the tunnel",
     Quality.HANDSHAKE_ONLY: "a handshake without a tunnel",
+    Quality.ON_DEMAND: "a person asked for this run",
 }
 Paint = Callable[[str, str], str]
 """Gives text in a colour, or as it is."""

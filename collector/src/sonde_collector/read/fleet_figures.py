@@ -40,9 +40,9 @@ _VANTAGES = (
     ),
 )
 _TROUBLES = (
-    "agent_certificate", "agent_clock", "agent_revoked", "agent_silent", "agent_spool", "archive_failed",
-    "certificate_expiring", "credential_refused", "disk_low", "health", "notify_failed", "origin_failover",
-    "provider_held", "results_rejected", "rule_stale",
+    "agent_certificate", "agent_clock", "agent_limited", "agent_revoked", "agent_silent", "agent_spool",
+    "archive_failed", "certificate_expiring", "credential_refused", "disk_low", "health", "notify_failed",
+    "origin_failover", "provider_held", "results_rejected", "rule_stale",
 )  # fmt: skip
 _OBJECTS = ("server", "target", "origin_group")
 _STATES = ("HEALTHY", "DEGRADED", "UNHEALTHY", "UNKNOWN")
