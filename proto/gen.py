@@ -29,8 +29,8 @@ def generate(into: Path) -> None:
             f"--plugin=protoc-gen-mypy_grpc={scripts / 'protoc-gen-mypy_grpc'}",
             f"--python_out={into}",
             f"--grpc_python_out={into}",
-            f"--mypy_out={into}",
-            f"--mypy_grpc_out={into}",
+            f"--mypy_out=quiet:{into}",
+            f"--mypy_grpc_out=quiet:{into}",
             *(str(path) for path in sorted((SOURCE / ROOM).glob("*.proto"))),
         ]
     )
