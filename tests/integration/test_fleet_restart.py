@@ -27,7 +27,7 @@ from sonde_agent.uplink.session import Identity
 from sonde_collector.pki import authority as pki
 from sonde_proto.v1 import control_pb2
 
-pytestmark = pytest.mark.postgres
+pytestmark = [pytest.mark.postgres, pytest.mark.quiet]  # beside others a collector takes what comes in bursts
 AGENTS = 60
 WINDOW_S = 4.0  # in which those who lost the collector come again, as if they had been there for minutes
 WITHIN_S = 60.0

@@ -244,7 +244,7 @@ async def test_what_is_set_aside_ends_with_the_day_and_loses_nothing(house: Hous
             agent = Agent("", spool, through)
             await agent.send(spool.hello(1000))
             assert "nothing is taken until 00:00 UTC" in await refused(agent)
-        assert "set aside today" in await asyncio.to_thread(error_of, house, "spoiler")
+        eventually(lambda: "set aside today" in error_of(house, "spoiler"), 30, "no word in `agents`")
         eventually(lambda: told(house, "spoiler"), 30, "no event")
         house.rows("UPDATE sonde.rejected_bytes SET day = day - 1 RETURNING 1")
 

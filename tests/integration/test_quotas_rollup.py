@@ -105,7 +105,7 @@ def test_a_vantage_that_keeps_a_heavy_hour_dirty_is_found(
 
     writer = threading.Thread(target=trickle)
     writer.start()
-    kept = rollup.Rollup(Database(database_url), rollup.SOON)
+    kept = rollup.Rollup(Database(database_url), rollup.SOON, lambda _: None)
     try:
         turns = 0
         while conn.execute("SELECT count(*) FROM sonde.heavy_hours").fetchone() == (0,):
