@@ -23,6 +23,8 @@ from typing import Any
 from collector_10k_agents import LAUNCH_S
 from collector_10k_house import STOOD_S, House
 
+STOP_WITHIN_S = 90.0  # TimeoutStopSec of the unit
+
 ROWS = (
     "collector_10k_rss_mb",
     "collector_10k_steady_cores",
@@ -65,7 +67,7 @@ def measure(folder: Path, agents: int, steady_s: float) -> dict[str, dict[str, A
         happened = house.since()
         house.tell("cut")
         storm = house.all_back("storm", happened)
-        restart = house.all_back("restart", house.ended(house.program.stop))
+        restart = house.all_back("restart", house.ended(lambda: house.program.stop(STOP_WITHIN_S)))
         killed = house.all_back("kill -9", house.ended(house.program.kill))
         rows = house.rows_once()
         peak_mb = house.peak_mb
