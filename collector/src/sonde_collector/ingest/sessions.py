@@ -45,6 +45,7 @@ class Sessions:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="hello")
         self._held = threading.local()
         self._all_held: list[HeldConnection] = []
+        self._closed = False
 
     async def take(self, hello: ingest_pb2.Batch) -> session.Session:
         """Takes the stream of a hello over.
@@ -64,11 +65,16 @@ class Sessions:
         return await self._run(lambda conn: session.renew(conn, held))
 
     def leave(self, epoch: bytes, number: int) -> None:
-        """Has it said that a connection ended in order; does not wait for it."""
-        self._threads.submit(self._leave, epoch, number)
+        """Has it said that a connection ended in order; does not wait for it.
+
+        After `close` nothing is said: its time runs out by itself.
+        """
+        if not self._closed:
+            self._threads.submit(self._leave, epoch, number)
 
     async def close(self) -> None:
         """Finishes what is being done and closes the connections."""
+        self._closed = True
         await asyncio.to_thread(self._threads.shutdown, wait=True, cancel_futures=True)
         for held in self._all_held:
             held.close()
@@ -93,6 +99,8 @@ class Sessions:
                 return work(conn)
 
     async def _run(self, work: Callable[[psycopg.Connection], _T]) -> _T:
+        if self._closed:
+            raise End(grpc.StatusCode.UNAVAILABLE, "the collector is stopping")
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._use, work)
         except session.HelloRefused as refused:

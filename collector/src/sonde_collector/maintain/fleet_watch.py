@@ -261,7 +261,7 @@ def _clock(name: str, offset_ms: float | None, bounds: Bounds) -> _Figure:
         "warning",
         off > bounds.clock_ms,
         offset_ms is not None and off <= bounds.clock_ms * _MARGIN,
-        f"the clock at {name} is {offset_ms or 0.0:+.0f} ms off",
+        f"the clock at {name} is {off:.0f} ms {'ahead' if (offset_ms or 0.0) < 0 else 'behind'}",
         {"clock_offset_ms": offset_ms},
     )
 
