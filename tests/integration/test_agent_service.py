@@ -203,7 +203,8 @@ def test_a_client_that_says_nothing_does_not_hold_metrics(vantage: Vantage) -> N
         reader, huge = await asyncio.open_connection("127.0.0.1", vantage.metrics_port)
         huge.write(b"GET /metrics HTTP/1.1\r\n" + b"x" * 100_000)
         assert await asyncio.to_thread(vantage.answers)
-        assert await reader.read() == b""
+        with contextlib.suppress(ConnectionResetError):  # not all that was sent had been read
+            assert await reader.read() == b""
         silent.close()
         huge.close()
 
