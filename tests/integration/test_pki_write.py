@@ -35,3 +35,14 @@ def test_a_file_that_can_not_be_changed_makes_nothing(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "by hand" in done.stderr
     assert not (tmp_path / "pki").exists()
+
+
+def test_a_file_that_is_no_text_makes_nothing(tmp_path: Path) -> None:
+    """One line that says so."""
+    config = tmp_path / "collector.toml"
+    config.write_bytes(b"\xff\xfe")
+    done = _init(config)
+    assert "is no UTF-8 text" in done.stderr
+    assert "mistake of ours" not in done.stderr
+    assert done.returncode in (1, 2)
+    assert not (tmp_path / "pki").exists()

@@ -145,6 +145,8 @@ def _text(path: Path | None) -> str:
         return path.read_text(encoding="utf-8-sig") if path else ""
     except OSError as error:
         raise toml_config.ConfigError([error.strerror or str(error)], path) from None
+    except UnicodeDecodeError:
+        raise toml_config.ConfigError(["is no UTF-8 text, so no TOML"], path) from None
 
 
 def _document(text: str, path: Path | None) -> Mapping[str, Any]:

@@ -83,10 +83,17 @@ def init(args: argparse.Namespace) -> int:
     return _show(_folder(args), json=args.json)
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError(["is no UTF-8 text, so no TOML"], path) from None
+
+
 def _init_and_write(args: argparse.Namespace) -> int:
     path = _config_place(args)
     if path.exists():
-        folder, text = _folder(args), path.read_text(encoding="utf-8")
+        folder, text = _folder(args), _text(path)
     else:
         text = resources.files("sonde_collector").joinpath("collector.template.toml").read_text("utf-8")
         state_dir = path.absolute().parent / tomllib.loads(text)["state_dir"]

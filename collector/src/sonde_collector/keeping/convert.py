@@ -78,7 +78,11 @@ def plan(state_dir: Path, named: Path | None) -> Plan:
     state_dir = state_dir.resolve()
     data = state_dir / "postgres"
     major = major_of(data)
-    if not major.isdigit() or int(major) > programs.MAJOR:
+    if not major.isdigit():  # "9.6", or no version at all
+        raise EmbeddedError(
+            f'{data} says that PostgreSQL "{major[:20]}" made it: only 10 and newer can be converted'
+        )
+    if int(major) > programs.MAJOR:
         raise EmbeddedError(
             f"{data} holds data of PostgreSQL {major}, which is newer than this program's {programs.MAJOR}: "
             "use the newer sonde-collector"
